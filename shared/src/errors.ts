@@ -1,0 +1,70 @@
+/**
+ * Every error that a user can meet. The code is stable: scripts, alerts and the docs name it.
+ * What to do about it belongs in the message, not in the code.
+ */
+export type ErrorCode =
+  | 'USAGE' // a wrong argument or option
+  | 'PORT_IN_USE'
+  | 'DATA_DIR_NOT_WRITABLE'
+  | 'FILE_NOT_FOUND'
+  | 'FILE_NOT_READABLE'
+  | 'DBC_INVALID' // not one usable message in the file
+  | 'DBC_ENCODE' // a value that a message cannot carry
+  | 'CAN_FRAME_INVALID' // a line or datagram that is not a CAN frame
+  | 'CAN_SOURCE_UNKNOWN'
+  | 'VSS_MAP_INVALID'
+  | 'LOG_VERSION' // the log file was written by another version
+  | 'LOG_CORRUPT'
+  | 'LOG_CLOSED'
+  | 'LOG_FENCED' // the partition went to another member of the group before the commit
+  | 'TOPIC_UNKNOWN'
+  | 'TOPIC_EXISTS'
+  | 'OFFSET_OUT_OF_RANGE'
+  | 'OUTBOX_VERSION'
+  | 'TELEMETRY_MALFORMED'
+  | 'EVENT_MALFORMED'
+  | 'SIGNAL_SET_MISMATCH' // a model or a batch for other signals than these
+  | 'SIGNAL_SET_UNKNOWN'
+  | 'MODEL_INVALID'
+  | 'MODEL_UNKNOWN'
+  | 'MODEL_EXISTS'
+  | 'BLOB_UNKNOWN'
+  | 'BLOB_HASH_MISMATCH'
+  | 'TRAINING_DATA_INSUFFICIENT'
+  | 'TRAINING_DIVERGED'
+  | 'TUF_SIGNATURE' // too few valid signatures
+  | 'TUF_VERSION' // a version that went back, or is not the one that was named
+  | 'TUF_EXPIRED'
+  | 'TUF_HASH' // length or hash differs from the signed one
+  | 'TUF_MALFORMED'
+  | 'TUF_TARGET_UNKNOWN'
+  | 'HTTP_STATUS'
+  | 'HTTP_UNREACHABLE'
+  | 'MQTT_UNREACHABLE'
+  | 'MQTT_REFUSED'
+  | 'TOKEN_REQUIRED'
+  | 'UNAUTHORIZED'
+  | 'SERVICE_FAILED' // a child process of the demo ended by itself
+  | 'LOOP_OPEN';
+
+/** An error with a stable code and a message that says what to do. Shown to users without a stack trace. */
+export class CardanError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'CardanError';
+    this.code = code;
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The system's code (`ENOENT`, `EADDRINUSE`, …) of anything that was thrown, if it has one. */
+export function systemCode(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}

@@ -1,0 +1,241 @@
+import { CardanError } from './errors.ts';
+import type { ModelManifest } from './model/manifest.ts';
+import type { SignalSet } from './signal-set.ts';
+
+/**
+ * CloudEvents 1.0. On MQTT and HTTP an event is one JSON object (structured mode); in the log its attributes
+ * are `ce_*` headers and the value is the data alone (binary mode, as in the Kafka protocol binding).
+ */
+export interface CloudEvent<T = unknown> {
+  specversion: '1.0';
+  type: string;
+  /** `/vehicles/{vehicle}` or `/services/{service}`. */
+  source: string;
+  /** Unique for the source. From a car: `{outbox epoch}-{sequence}`. */
+  id: string;
+  /** RFC 3339. */
+  time: string;
+  datacontenttype?: 'application/json';
+  /** Extensions, set by cars: with the source they name the event for good, so that readers drop copies. */
+  outboxepoch?: string;
+  sequence?: string;
+  data: T;
+}
+
+/** Types of events, with the type of their data. */
+export interface EventData {
+  // ── topic vehicle-events, key = vehicle ──
+  'io.cardan.vehicle.boot': VehicleBoot;
+  'io.cardan.vehicle.anomaly': VehicleAnomaly;
+  'io.cardan.vehicle.reported': VehicleReported;
+  'io.cardan.vehicle.status': { online: boolean };
+  // ── topic signal-sets, key = id ──
+  'io.cardan.signal-set': SignalSet;
+  // ── topic models, key = model name ──
+  'io.cardan.training.requested': TrainingRequested;
+  'io.cardan.training.started': TrainingStarted;
+  'io.cardan.training.progress': TrainingProgress;
+  'io.cardan.training.completed': TrainingCompleted;
+  'io.cardan.training.failed': TrainingFailed;
+  'io.cardan.model.published': ModelPublished;
+  'io.cardan.rollout.decided': RolloutDecided;
+}
+export type EventType = keyof EventData;
+
+export interface VehicleBoot {
+  agent: string;
+  signalSet: string;
+}
+
+/** An alarm of the model in the car begins or ends. Times are the data's own. */
+export interface VehicleAnomaly {
+  state: 'raised' | 'cleared';
+  /** Same for the raised and the cleared event of one alarm. */
+  alarm: string;
+  model: ModelRef;
+  score: number;
+  threshold: number;
+  /** Signals by their part in the score, largest first; parts add up to 1. */
+  signals: { name: string; part: number }[];
+}
+
+export interface ModelRef {
+  name: string;
+  version: string;
+}
+
+/** What the cloud wants of a vehicle: a hint; what counts is the signed metadata. */
+export interface VehicleDesired {
+  /** Grows with every change; a car ignores one that is not newer than what it has seen. */
+  generation: number;
+  active: ModelRef | null;
+}
+
+/** What a car says of itself, after every change. */
+export interface VehicleReported {
+  observedGeneration: number;
+  active: ModelRef | null;
+  phase: 'idle' | 'updating' | 'failed';
+  error: { code: string; message: string } | null;
+  signalSet: string;
+  agent: {
+    version: string;
+    /** Rows that are in the outbox and not yet acknowledged. */
+    outboxRows: number;
+    /** Losses since the outbox was created; all stay 0 in a healthy car. */
+    dropped: { rows: number; events: number };
+    /** CAN frames since boot. */
+    frames: { received: number; unknown: number; malformed: number };
+  };
+}
+
+export interface TrainingRequested {
+  training: string;
+  /** Only this signal set; null for all that have rows. */
+  signalSet: string | null;
+  reason: string;
+}
+
+export interface TrainingStarted {
+  training: string;
+  /** Name of the model that will come out. */
+  model: string;
+  signalSet: string;
+  reason: string;
+  /** Rows and vehicles that go in. */
+  rows: number;
+  vehicles: number;
+  epochs: number;
+}
+
+export interface TrainingProgress {
+  training: string;
+  /** 1-based. */
+  epoch: number;
+  epochs: number;
+  /** Mean squared error of the standardised features, in training and on held-back rows. */
+  loss: number;
+  validationLoss: number;
+  rowsPerSecond: number;
+}
+
+export interface TrainingCompleted {
+  training: string;
+  model: string;
+  version: string;
+  rows: number;
+  threshold: number;
+  seconds: number;
+}
+
+export interface TrainingFailed {
+  training: string;
+  model: string;
+  code: string;
+  message: string;
+}
+
+export interface ModelPublished {
+  manifest: ModelManifest;
+  /** SHA-256 of manifest.json, as it is stored and signed. */
+  manifestSha256: string;
+}
+
+/** Vehicles with this signal set should run this model from now on. */
+export interface RolloutDecided {
+  generation: number;
+  signalSet: string;
+  active: ModelRef;
+}
+
+/** Makes an event. `id` must be unique for the source. */
+export function cloudEvent<K extends EventType>(
+  type: K,
+  attributes: { source: string; id: string; time: number },
+  data: EventData[K],
+): CloudEvent<EventData[K]> {
+  const { source, id, time } = attributes;
+  return {
+    specversion: '1.0',
+    type,
+    source,
+    id,
+    time: new Date(time).toISOString(),
+    datacontenttype: 'application/json',
+    data,
+  };
+}
+
+/** Parses an event in structured mode and checks the attributes that CloudEvents requires. */
+export function parseCloudEvent(json: string | Uint8Array): CloudEvent {
+  const bad = (why: string, cause?: unknown) =>
+    new CardanError('EVENT_MALFORMED', `Not a CloudEvents 1.0 JSON object: ${why}.`, { cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(typeof json === 'string' ? json : Buffer.from(json).toString('utf8'));
+  } catch (error) {
+    throw bad('it is not JSON', error);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw bad('it is not an object');
+  const event = value as Record<string, unknown>;
+  if (event.specversion !== '1.0') throw bad('"specversion" is not "1.0"');
+  for (const attribute of ['type', 'source', 'id', 'time'])
+    if (typeof event[attribute] !== 'string' || event[attribute] === '')
+      throw bad(`"${attribute}" is not a string with text`);
+  if (Number.isNaN(Date.parse(event.time as string))) throw bad('"time" is not a time');
+  if (!('data' in event)) throw bad('it has no "data"');
+  return value as CloudEvent;
+}
+
+/** Whether an event is of this type; narrows its data. The data itself is what the producer sent. */
+export function isEvent<K extends EventType>(event: CloudEvent, type: K): event is CloudEvent<EventData[K]> {
+  return event.type === type;
+}
+
+/** The event as a record of the log, in binary mode. */
+export function eventToRecord(
+  key: string,
+  event: CloudEvent,
+): { key: string; value: Buffer; timestamp: number; headers: Record<string, string> } {
+  const headers: Record<string, string> = {
+    ce_specversion: event.specversion,
+    ce_type: event.type,
+    ce_source: event.source,
+    ce_id: event.id,
+    ce_time: event.time,
+    'content-type': 'application/json',
+  };
+  if (event.outboxepoch !== undefined) headers.ce_outboxepoch = event.outboxepoch;
+  if (event.sequence !== undefined) headers.ce_sequence = event.sequence;
+  return { key, value: Buffer.from(JSON.stringify(event.data)), timestamp: Date.parse(event.time), headers };
+}
+
+/** The event behind a record of the log. Throws EVENT_MALFORMED when the record is none. */
+export function recordToEvent(record: {
+  value: Buffer | null;
+  headers: Readonly<Record<string, string>>;
+}): CloudEvent {
+  const { headers, value } = record;
+  if (headers.ce_specversion !== '1.0' || !headers.ce_type || !headers.ce_source || !headers.ce_id)
+    throw new CardanError(
+      'EVENT_MALFORMED',
+      'The record has no CloudEvents headers (ce_specversion, ce_type, …).',
+    );
+  let data: unknown = null;
+  try {
+    if (value !== null) data = JSON.parse(value.toString('utf8'));
+  } catch (cause) {
+    throw new CardanError('EVENT_MALFORMED', `The data of event ${headers.ce_id} is not JSON.`, { cause });
+  }
+  return {
+    specversion: '1.0',
+    type: headers.ce_type,
+    source: headers.ce_source,
+    id: headers.ce_id,
+    time: headers.ce_time ?? '',
+    datacontenttype: 'application/json',
+    ...(headers.ce_outboxepoch === undefined ? {} : { outboxepoch: headers.ce_outboxepoch }),
+    ...(headers.ce_sequence === undefined ? {} : { sequence: headers.ce_sequence }),
+    data,
+  };
+}
