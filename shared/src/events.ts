@@ -1,5 +1,5 @@
 import { CardanError } from './errors.ts';
-import type { ModelManifest } from './model/manifest.ts';
+import type { ModelManifest, ModelRef } from './model/manifest.ts';
 import type { SignalSet } from './signal-set.ts';
 
 /**
@@ -57,11 +57,6 @@ export interface VehicleAnomaly {
   threshold: number;
   /** Signals by their part in the score, largest first; parts add up to 1. */
   signals: { name: string; part: number }[];
-}
-
-export interface ModelRef {
-  name: string;
-  version: string;
 }
 
 /** What the cloud wants of a vehicle: a hint; what counts is the signed metadata. */

@@ -1,4 +1,3 @@
-import type { ModelRef } from '../events.ts';
 import type { SignalSet } from '../signal-set.ts';
 
 /**
@@ -21,6 +20,12 @@ export interface ModelManifest {
   lineage: Lineage;
   /** Named figures, for example `loss`, `validation_loss`, `multiply_adds`. */
   metrics: Record<string, number>;
+}
+
+/** Names one version of a model. */
+export interface ModelRef {
+  name: string;
+  version: string;
 }
 
 export interface FileRef {
