@@ -68,6 +68,8 @@ export interface VehicleDesired {
 
 /** What a car says of itself, after every change. */
 export interface VehicleReported {
+  /** When it was said, by the car's clock (RFC 3339). */
+  time: string;
   observedGeneration: number;
   active: ModelRef | null;
   phase: 'idle' | 'updating' | 'failed';

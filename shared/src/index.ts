@@ -1,3 +1,5 @@
+export * from './ack.ts';
+export * from './cli.ts';
 export * from './errors.ts';
 export * from './events.ts';
 export * from './log-topics.ts';
@@ -5,3 +7,5 @@ export * from './mqtt-topics.ts';
 export * from './signal-set.ts';
 export * from './telemetry.ts';
 export * from './model/manifest.ts';
+export * from './mqtt-connection.ts';
+export * from './problems.ts';

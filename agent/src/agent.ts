@@ -1,0 +1,290 @@
+import { join } from 'node:path';
+import {
+  Alarm,
+  CardanError,
+  cloudEvent,
+  ensureDataDir,
+  loadModel,
+  messageOf,
+  Scorer,
+  type EventData,
+  type EventType,
+  type ModelRef,
+  type SignalSet,
+  type VehicleDesired,
+  type VehicleReported,
+} from '@cardan/shared';
+import type { CanFrame, CanSource } from './can/can-frame.ts';
+import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
+import { compileDecoder, type Dbc, type Decoder, type MessageDecoder } from './dbc/index.ts';
+import { Outbox, type RowContext } from './outbox.ts';
+import { Sampler } from './sampler.ts';
+import { Uplink, type UplinkOptions } from './uplink.ts';
+import { Updater, type InstalledModel } from './updater/updater.ts';
+import type { SignalMap } from './vss.ts';
+
+export interface AgentOptions {
+  vehicle: string;
+  /** Outbox, models and metadata live here. */
+  dataDir: string;
+  dbc: Dbc;
+  map: SignalMap;
+  mqttUrl: string;
+  connection?: UplinkOptions['connection'];
+  /** Where models come from, and the root of trust; without it the car never changes its model. */
+  updates?: { registryUrl: string; rootPath: string };
+  rowPeriodMs?: number;
+  uplink?: Partial<Pick<UplinkOptions, 'batchRows' | 'batchMs' | 'backlogBatchRows' | 'ackTimeoutMs'>>;
+  /** Time that events are stamped with, milliseconds since 1970; the simulator passes simulated time. */
+  now?: () => number;
+  /** Told of each row that has been sampled and put into the outbox. */
+  onRow?: (time: number) => void;
+  onProblem?: (error: CardanError) => void;
+}
+
+/** The model that scores now. Replaced as a whole, between two frames. */
+interface Active {
+  ref: ModelRef;
+  scorer: Scorer;
+  alarm: Alarm;
+  context: RowContext;
+}
+
+/**
+ * The agent of one vehicle: CAN frames → signals → rows → scores → outbox → MQTT, and models back.
+ * Everything from a frame to the outbox is synchronous; only the network waits.
+ */
+export class Agent {
+  readonly vehicle: string;
+  readonly signals: SignalSet;
+  private readonly options: AgentOptions;
+  private readonly decoder: Decoder;
+  /** Per message: pairs of slot in the decoder and column of the row. */
+  private readonly wanted = new Map<MessageDecoder, Int32Array>();
+  private readonly sampler: Sampler;
+  private readonly outbox: Outbox;
+  private readonly uplink: Uplink;
+  private readonly updater: Updater | undefined;
+  private readonly now: () => number;
+  private readonly onProblem: (error: CardanError) => void;
+  private readonly unscored: RowContext;
+  private readonly reportTimer: NodeJS.Timeout;
+  private readonly recent: { time: number; values: Float32Array }[] = [];
+  private active: Active | undefined;
+  private alarmId = '';
+  private readonly frames = { received: 0, unknown: 0, malformed: 0 };
+  private update: Pick<VehicleReported, 'observedGeneration' | 'phase' | 'error'> = {
+    observedGeneration: 0,
+    phase: 'idle',
+    error: null,
+  };
+
+  /** Opens the outbox, loads the last good model, and begins to connect; does not wait for the network. */
+  static async start(options: AgentOptions): Promise<Agent> {
+    ensureDataDir(options.dataDir);
+    const agent = new Agent(options);
+    await agent.updater?.start();
+    return agent;
+  }
+
+  private constructor(options: AgentOptions) {
+    this.options = options;
+    this.vehicle = options.vehicle;
+    this.signals = options.map.set;
+    this.now = options.now ?? Date.now;
+    this.onProblem = options.onProblem ?? (() => undefined);
+    this.decoder = compileDecoder(options.dbc);
+    this.wantSignals();
+    this.sampler = new Sampler({
+      signals: this.signals.signals.length,
+      periodMs: options.rowPeriodMs ?? AGENT_DEFAULTS.rowPeriodMs,
+      staleMs: Math.max(AGENT_DEFAULTS.staleMs, 2 * (options.rowPeriodMs ?? 0)),
+      onRow: (time, values) => this.row(time, values),
+    });
+    this.unscored = { signalSet: this.signals.id, modelName: '', modelVersion: '' };
+    this.outbox = new Outbox({ ...AGENT_DEFAULTS.outbox, path: join(options.dataDir, 'outbox.db') });
+    this.emit('io.cardan.signal-set', this.signals);
+    this.emit('io.cardan.vehicle.boot', { agent: AGENT_VERSION, signalSet: this.signals.id });
+    if (options.updates !== undefined)
+      this.updater = new Updater({
+        dir: join(options.dataDir, 'updates'),
+        rootPath: options.updates.rootPath,
+        baseUrl: options.updates.registryUrl,
+        vehicle: this.vehicle,
+        signalSet: this.signals.id,
+        onInstalled: async (model) => this.install(model),
+        onReport: (update) => {
+          this.update = update;
+          this.report();
+        },
+      });
+    this.uplink = new Uplink({
+      ...AGENT_DEFAULTS.uplink,
+      ...options.uplink,
+      url: options.mqttUrl,
+      ...(options.connection === undefined ? {} : { connection: options.connection }),
+      vehicle: this.vehicle,
+      outbox: this.outbox,
+      onDesired: (payload) => this.desired(payload),
+      onProblem: this.onProblem,
+    });
+    this.report();
+    this.reportTimer = setInterval(() => this.report(), AGENT_DEFAULTS.reportMs).unref();
+  }
+
+  /** The outbox's epoch: with the sequence numbers it names this car's rows for good. */
+  get epoch(): number {
+    return this.outbox.epoch;
+  }
+
+  get activeModel(): ModelRef | null {
+    return this.active?.ref ?? null;
+  }
+
+  /** Rows that the log has not acknowledged yet. */
+  get pendingRows(): number {
+    return this.outbox.pendingRows;
+  }
+
+  /** Losses since the outbox was created. */
+  get dropped(): { rows: number; events: number } {
+    return this.outbox.dropped;
+  }
+
+  /** Frames since boot. */
+  get frameCounts(): Readonly<VehicleReported['agent']['frames']> {
+    return this.frames;
+  }
+
+  /** Takes one frame. The data is not kept, so the caller may reuse its buffer. */
+  accept(frame: CanFrame): void {
+    this.frames.received++;
+    this.sampler.advance(frame.time);
+    const message = this.decoder.find(frame.id, frame.extended);
+    if (message === undefined) {
+      this.frames.unknown++;
+      return;
+    }
+    const wanted = this.wanted.get(message);
+    if (wanted === undefined) return;
+    message.decode(frame.data);
+    const { values, present } = this.decoder;
+    for (let i = 0; i < wanted.length; i += 2) {
+      const slot = wanted[i] as number;
+      if (present[slot] === 1) this.sampler.set(wanted[i + 1] as number, values[slot] as number, frame.time);
+    }
+  }
+
+  /** Takes all frames of a source, until it ends or the signal aborts. */
+  async play(source: CanSource, signal: AbortSignal): Promise<void> {
+    const before = this.frames.malformed;
+    for await (const frames of source.frames(signal)) {
+      for (const frame of frames) this.accept(frame);
+      this.frames.malformed = before + source.malformed;
+    }
+    this.frames.malformed = before + source.malformed;
+  }
+
+  /** Sends what waits, and resolves when the log has all of it. */
+  drain(): Promise<void> {
+    return this.uplink.drain();
+  }
+
+  /** Stops cleanly. What is not acknowledged stays in the outbox for the next start. */
+  async stop(): Promise<void> {
+    clearInterval(this.reportTimer);
+    await this.updater?.stop();
+    this.outbox.flush();
+    await this.uplink.close();
+    this.outbox.close();
+  }
+
+  private wantSignals(): void {
+    const columns = new Map<string, number>();
+    this.options.map.columns.forEach(({ message, dbcSignal }, column) => {
+      columns.set(`${message} ${dbcSignal}`, column);
+    });
+    for (const message of this.decoder.messages) {
+      const pairs: number[] = [];
+      message.message.signals.forEach((signal, i) => {
+        const column = columns.get(`${message.message.name} ${signal.name}`);
+        if (column !== undefined) pairs.push(message.firstSlot + i, column);
+      });
+      if (pairs.length > 0) this.wanted.set(message, Int32Array.from(pairs));
+    }
+  }
+
+  private row(time: number, values: Float32Array): void {
+    const { active } = this;
+    const score = active?.scorer.push(time, values);
+    this.outbox.addRow(time, values, score, active?.context ?? this.unscored);
+    this.options.onRow?.(time);
+    if (this.recent.length >= AGENT_DEFAULTS.recentRows) this.recent.shift();
+    this.recent.push({ time, values: values.slice() });
+    if (active === undefined || score === undefined) return;
+    const change = active.alarm.push(score);
+    if (change !== null) this.anomaly(active, change, time, score);
+  }
+
+  private anomaly(active: Active, state: 'raised' | 'cleared', time: number, score: number): void {
+    if (state === 'raised') this.alarmId = `${this.vehicle}-${time}`;
+    const parts = active.scorer.contributions();
+    const signals = this.signals.signals
+      .map(({ name }, i) => ({ name, part: parts[i] ?? 0 }))
+      .sort((a, b) => b.part - a.part)
+      .slice(0, 5);
+    const { threshold } = active.scorer.model.manifest.alarm;
+    this.emit('io.cardan.vehicle.anomaly', { state, alarm: this.alarmId, model: active.ref, score, threshold, signals }, time);
+  }
+
+  /** Checks a downloaded model and lets it score from the next row on. Throws and leaves the old one if it is unfit. */
+  private install(files: InstalledModel): void {
+    const model = loadModel(files);
+    if (model.manifest.signalSet.id !== this.signals.id)
+      throw new CardanError(
+        'SIGNAL_SET_MISMATCH',
+        `Model ${files.ref.name} ${files.ref.version} is for signal set ${model.manifest.signalSet.id}, this car has ${this.signals.id}.`,
+      );
+    const scorer = new Scorer(model);
+    for (const { time, values } of this.recent) scorer.push(time, values);
+    const alarm = new Alarm(model.manifest.alarm, this.active?.alarm.active ?? false);
+    const { ref } = files;
+    this.active = {
+      ref,
+      scorer,
+      alarm,
+      context: { signalSet: this.signals.id, modelName: ref.name, modelVersion: ref.version },
+    };
+  }
+
+  private desired(payload: Buffer): void {
+    try {
+      this.updater?.hint(JSON.parse(payload.toString('utf8')) as VehicleDesired);
+    } catch (cause) {
+      this.onProblem(
+        new CardanError('EVENT_MALFORMED', `A "desired" message is not JSON: ${messageOf(cause)}.`, { cause }),
+      );
+    }
+  }
+
+  private report(): void {
+    this.uplink.report({
+      ...this.update,
+      time: new Date(this.now()).toISOString(),
+      active: this.activeModel,
+      signalSet: this.signals.id,
+      agent: {
+        version: AGENT_VERSION,
+        outboxRows: this.outbox.pendingRows,
+        dropped: this.outbox.dropped,
+        frames: { ...this.frames },
+      },
+    });
+  }
+
+  private emit<K extends EventType>(type: K, data: EventData[K], time = this.now()): void {
+    this.outbox.addEvent(({ epoch, sequence }) =>
+      cloudEvent(type, { source: `/vehicles/${this.vehicle}`, id: `${epoch}-${sequence}`, time }, data),
+    );
+  }
+}

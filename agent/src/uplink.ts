@@ -1,0 +1,244 @@
+import mqtt, { type MqttClient } from 'mqtt';
+import { CardanError, encodeTelemetry, messageOf, mqttTopic, parseAck, type MqttConnection, type VehicleReported } from '@cardan/shared';
+import type { Outbox } from './outbox.ts';
+
+export interface UplinkOptions {
+  /** `mqtt://host:1883` or `mqtts://host:8883`. */
+  url: string;
+  /** User, password, certificates: passed to the MQTT client. */
+  connection?: MqttConnection;
+  vehicle: string;
+  outbox: Outbox;
+  /** A batch is sent when it has this many rows … */
+  batchRows: number;
+  /** … or when its oldest row has waited this long (milliseconds). */
+  batchMs: number;
+  /** Most rows of a batch while a backlog is being sent. */
+  backlogBatchRows: number;
+  /** Without an acknowledgement for this long, a batch is sent again (milliseconds); doubles up to 8 times that. */
+  ackTimeoutMs: number;
+  onDesired: (payload: Buffer) => void;
+  onProblem: (error: CardanError) => void;
+}
+
+/** One stream of the outbox: at most one batch of it is under way, so that its order holds. */
+interface Flight {
+  first: number;
+  last: number;
+  tries: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/**
+ * Sends the outbox over MQTT, and empties it as acknowledgements come in. MQTT's own PUBACK is not enough: it
+ * says that a broker has a message, not that the log has it.
+ */
+export class Uplink {
+  private readonly options: UplinkOptions;
+  private readonly client: MqttClient;
+  private rows: Flight | undefined;
+  private events: Flight | undefined;
+  private batchTimer: NodeJS.Timeout | undefined;
+  private batchDue = false;
+  private reported: string | undefined;
+  private draining: { resolve: () => void } | undefined;
+  private closed = false;
+
+  constructor(options: UplinkOptions) {
+    this.options = options;
+    const { vehicle } = options;
+    this.client = mqtt.connect(options.url, {
+      ...options.connection,
+      clientId: `cardan-agent-${vehicle}`,
+      // 3.1.1: every broker speaks it, the embedded one nothing else.
+      protocolVersion: 4,
+      clean: false,
+      reconnectPeriod: 1000,
+      connectTimeout: 10_000,
+      keepalive: 30,
+      queueQoSZero: false,
+      will: {
+        topic: mqttTopic(vehicle, 'status'),
+        payload: Buffer.from(JSON.stringify({ online: false })),
+        qos: 1,
+        retain: true,
+      },
+    });
+    this.client.on('connect', () => this.connected());
+    this.client.on('message', (topic, payload) => this.received(topic, payload));
+    this.client.on('error', (cause) => {
+      options.onProblem(
+        new CardanError('MQTT_UNREACHABLE', `MQTT broker ${options.url}: ${messageOf(cause)}. Trying again.`, { cause }),
+      );
+    });
+    options.outbox.notify(() => this.pump());
+  }
+
+  get connectedNow(): boolean {
+    return this.client.connected;
+  }
+
+  /** Publishes what the car says of itself, retained; while offline the newest one waits. */
+  report(reported: VehicleReported): void {
+    this.reported = JSON.stringify(reported);
+    if (this.client.connected) this.publishReported();
+  }
+
+  /** Sends what is there without waiting for full batches; resolves when everything is acknowledged. */
+  drain(): Promise<void> {
+    this.options.outbox.flush();
+    return new Promise((resolve) => {
+      this.draining = { resolve };
+      this.pump();
+      this.checkDrained();
+    });
+  }
+
+  /** Says goodbye and disconnects. What is not acknowledged stays in the outbox. */
+  async close(): Promise<void> {
+    this.closed = true;
+    clearTimeout(this.batchTimer);
+    clearTimeout(this.rows?.timer);
+    clearTimeout(this.events?.timer);
+    if (this.client.connected) {
+      await this.client.publishAsync(mqttTopic(this.options.vehicle, 'status'), JSON.stringify({ online: false }), {
+        qos: 1,
+        retain: true,
+      });
+      await this.client.endAsync();
+    } else {
+      await this.client.endAsync(true);
+    }
+  }
+
+  private connected(): void {
+    const { vehicle } = this.options;
+    this.client.subscribe(
+      { [mqttTopic(vehicle, 'ack')]: { qos: 0 }, [mqttTopic(vehicle, 'desired')]: { qos: 1 } },
+      (error, granted) => {
+        if (this.closed) return;
+        const refused = granted?.find(({ qos }) => qos === 128);
+        if (error !== null || refused !== undefined) {
+          this.options.onProblem(
+            new CardanError(
+              'MQTT_REFUSED',
+              `The broker refused ${refused?.topic ?? 'a subscription'}; check that its access list allows ${vehicle} its own topics.`,
+              { cause: error },
+            ),
+          );
+          return;
+        }
+        this.publish(mqttTopic(vehicle, 'status'), Buffer.from(JSON.stringify({ online: true })), true);
+        if (this.reported !== undefined) this.publishReported();
+        // What was under way may have been lost with the connection; readers drop the copy if it was not.
+        this.land('rows');
+        this.land('events');
+        this.pump();
+      },
+    );
+  }
+
+  private received(topic: string, payload: Buffer): void {
+    const { vehicle, outbox } = this.options;
+    if (topic === mqttTopic(vehicle, 'desired')) {
+      this.options.onDesired(payload);
+      return;
+    }
+    if (topic !== mqttTopic(vehicle, 'ack')) return;
+    let ack;
+    try {
+      ack = parseAck(payload);
+    } catch (error) {
+      if (error instanceof CardanError) this.options.onProblem(error);
+      return;
+    }
+    if (ack.epoch !== outbox.epoch) return; // for an outbox that is no more
+    for (const [first, last] of ack.rows) {
+      outbox.acknowledgeRows(first, last);
+      if (this.rows !== undefined && first <= this.rows.first && last >= this.rows.last) this.land('rows');
+    }
+    for (const [first, last] of ack.events) {
+      outbox.acknowledgeEvents(first, last);
+      if (this.events !== undefined && first <= this.events.first && last >= this.events.last) this.land('events');
+    }
+    this.pump();
+    this.checkDrained();
+  }
+
+  private land(stream: 'rows' | 'events'): void {
+    clearTimeout(this[stream]?.timer);
+    this[stream] = undefined;
+  }
+
+  /** Sends what may be sent now. */
+  private pump(): void {
+    if (this.closed || !this.client.connected) return;
+    if (this.events === undefined) this.sendEvents(0);
+    if (this.rows === undefined) this.sendRows(0);
+  }
+
+  private sendRows(tries: number): void {
+    const { outbox, batchRows, backlogBatchRows, batchMs, vehicle } = this.options;
+    const pending = outbox.pendingRows;
+    if (pending === 0) return;
+    const due = pending >= batchRows || this.batchDue || this.draining !== undefined || tries > 0;
+    if (!due) {
+      this.batchTimer ??= setTimeout(() => {
+        this.batchTimer = undefined;
+        this.batchDue = true;
+        this.pump();
+      }, batchMs);
+      return;
+    }
+    clearTimeout(this.batchTimer);
+    this.batchTimer = undefined;
+    this.batchDue = false;
+    const batch = outbox.oldestRows(pending > batchRows ? backlogBatchRows : batchRows);
+    if (batch === undefined) return; // rows that are still in memory; they announce themselves
+    this.publish(mqttTopic(vehicle, 'telemetry'), encodeTelemetry(batch), false);
+    const last = batch.firstSequence + batch.times.length - 1;
+    this.rows = this.takeOff(batch.firstSequence, last, tries, (again) => {
+      this.rows = undefined;
+      this.sendRows(again);
+    });
+  }
+
+  private sendEvents(tries: number): void {
+    const [event] = this.options.outbox.oldestEvents(1);
+    if (event === undefined) return;
+    this.publish(mqttTopic(this.options.vehicle, 'event'), Buffer.from(event.json), false);
+    this.events = this.takeOff(event.sequence, event.sequence, tries, (again) => {
+      this.events = undefined;
+      this.sendEvents(again);
+    });
+  }
+
+  private takeOff(first: number, last: number, tries: number, again: (tries: number) => void): Flight {
+    const wait = this.options.ackTimeoutMs * 2 ** Math.min(tries, 3);
+    const timer = setTimeout(() => {
+      // While offline nothing is sent; the next connection begins anew.
+      if (this.client.connected) again(tries + 1);
+    }, wait);
+    return { first, last, tries, timer };
+  }
+
+  private publishReported(): void {
+    this.publish(mqttTopic(this.options.vehicle, 'reported'), Buffer.from(this.reported ?? ''), true);
+  }
+
+  private publish(topic: string, payload: Buffer, retain: boolean): void {
+    this.client.publish(topic, payload, { qos: 1, retain }, (error) => {
+      if (error && !this.closed && this.client.connected)
+        this.options.onProblem(
+          new CardanError('MQTT_UNREACHABLE', `Could not publish to ${topic}: ${error.message}.`, { cause: error }),
+        );
+    });
+  }
+
+  private checkDrained(): void {
+    const { outbox } = this.options;
+    if (this.draining === undefined || outbox.pendingRows > 0 || outbox.pendingEvents > 0) return;
+    this.draining.resolve();
+    this.draining = undefined;
+  }
+}

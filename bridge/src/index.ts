@@ -1,0 +1,1 @@
+export { Bridge, type BridgeCounts, type BridgeOptions } from './bridge.ts';

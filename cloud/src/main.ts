@@ -1,0 +1,135 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command, Option } from 'commander';
+import {
+  aborted,
+  CardanError,
+  ensureDataDir,
+  messageOf,
+  mqttConnection,
+  mqttOptions,
+  numberBetween,
+  portNumber,
+  problemPrinter,
+  runCommand,
+  stopSignal,
+  type MqttFiles,
+} from '@cardan/shared';
+import { openEventLog } from '@cardan/shared/event-log';
+import { CLOUD_DEFAULTS, CLOUD_VERSION } from './config.ts';
+import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
+
+const program = new Command('cardan-cloud')
+  .description('Services around the log. Each can run alone, or several in one process.')
+  .version(CLOUD_VERSION)
+  .addHelpText(
+    'after',
+    `
+Examples:
+  cardan-cloud all                      everything in one process
+  cardan-cloud trainer predictor        training and prediction in one process …
+  cardan-cloud trainer                  … or each in its own
+  cardan-cloud registry --port 8090`,
+  );
+
+const SERVICES: Record<ServiceName, string> = {
+  registry: 'stores, signs and serves models; tells vehicles what they should run',
+  trainer: 'trains on what the log holds, and publishes to the registry',
+  predictor: 'scores the telemetry in the log with the newest model',
+  monitor: 'the live page',
+};
+
+interface Options extends MqttFiles {
+  log: string;
+  data: string;
+  registry: string;
+  tokenFile?: string;
+  host: string;
+  registryPort: number;
+  monitorPort: number;
+  port?: number;
+  manual?: true;
+  seed: number;
+  minRows: number;
+  maxRows: number;
+}
+
+mqttOptions(program.command('run <services...>', { isDefault: true, hidden: true }))
+  .usage('<all | registry | trainer | predictor | monitor …> [options]')
+  .addOption(new Option('--log <url>', 'the log: sqlite:FILE').env('CARDAN_LOG').default('sqlite:.cardan/log.db'))
+  .addOption(new Option('--data <dir>', 'folder of keys and model files').env('CARDAN_DATA').default('.cardan/cloud'))
+  .addOption(
+    new Option('--registry <url>', 'the registry, for services that run without it')
+      .env('CARDAN_REGISTRY')
+      .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
+  )
+  .addOption(new Option('--token-file <file>', 'file with the token that writing to the registry takes').env('CARDAN_TOKEN_FILE'))
+  .option('--host <address>', 'address to listen on', CLOUD_DEFAULTS.host)
+  .option('--registry-port <port>', 'port of the registry', portNumber, CLOUD_DEFAULTS.registryPort)
+  .option('--monitor-port <port>', 'port of the monitor', portNumber, CLOUD_DEFAULTS.monitorPort)
+  .option('--port <port>', 'port of the one service that listens', portNumber)
+  .option('--manual', 'the trainer trains on request only')
+  .option('--seed <n>', 'seed of the trainer', numberBetween(0, 2 ** 31, { whole: true }), CLOUD_DEFAULTS.trainer.seed)
+  .option(
+    '--min-rows <n>',
+    'rows per vehicle that a first training takes',
+    numberBetween(1, 1e9, { whole: true }),
+    CLOUD_DEFAULTS.trainer.rowsPerVehicleMin,
+  )
+  .option('--max-rows <n>', 'most rows of one training', numberBetween(1, 1e9, { whole: true }), CLOUD_DEFAULTS.trainer.rowsMax)
+  .addHelpText('after', `\nServices:\n${Object.entries(SERVICES).map(([name, what]) => `  ${name.padEnd(10)} ${what}`).join('\n')}`)
+  .action(run);
+
+await runCommand(program, process.argv);
+
+async function run(names: string[], options: Options): Promise<void> {
+  const services = parseServices(names);
+  const listening = services.filter((name) => name === 'registry' || name === 'monitor');
+  if (options.port !== undefined && listening.length !== 1)
+    throw new CardanError('USAGE', '--port is for one service that listens; use --registry-port and --monitor-port.');
+  const stop = stopSignal();
+  ensureDataDir(options.data);
+  const log = await openEventLog(options.log);
+  try {
+    const given: ServicesOptions = {
+      log,
+      dataDir: join(options.data, 'registry'),
+      mqttUrl: options.mqtt,
+      connection: mqttConnection(options),
+      registryUrl: options.registry,
+      ...(options.tokenFile === undefined ? {} : { token: readToken(options.tokenFile) }),
+      host: options.host,
+      registryPort: listening[0] === 'registry' ? (options.port ?? options.registryPort) : options.registryPort,
+      monitorPort: listening[0] === 'monitor' ? (options.port ?? options.monitorPort) : options.monitorPort,
+      automatic: options.manual !== true,
+      seed: options.seed,
+      rowsPerVehicleMin: options.minRows,
+      rowsMax: options.maxRows,
+      onProblem: problemPrinter(),
+    };
+    const running = await startServices(services, given);
+    for (const line of running.lines) process.stderr.write(`${line}\n`);
+    // For a parent process that waits for the addresses.
+    process.send?.({ registryUrl: running.registryUrl, monitorUrl: running.monitorUrl, rootPath: running.rootPath });
+    await aborted(stop);
+    await running.close();
+  } finally {
+    await log.close();
+  }
+}
+
+function parseServices(names: readonly string[]): ServiceName[] {
+  if (names.includes('all')) return Object.keys(SERVICES) as ServiceName[];
+  for (const name of names)
+    if (!(name in SERVICES))
+      throw new CardanError('USAGE', `There is no service "${name}". Name one or more of: all, ${Object.keys(SERVICES).join(', ')}.`);
+  return [...new Set(names)] as ServiceName[];
+}
+
+function readToken(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch (cause) {
+    throw new CardanError('FILE_NOT_FOUND', `Cannot read the token file ${path} (${messageOf(cause)}).`, { cause });
+  }
+}

@@ -1,0 +1,94 @@
+import type { CardanError, MqttConnection } from '@cardan/shared';
+import type { EventLog } from '@cardan/shared/event-log';
+import { startRegistry } from './distribution/start-registry.ts';
+import { startMonitor } from './monitor/server.ts';
+import { Predictor } from './predictor/predictor.ts';
+import { RegistryClient } from './registry-client.ts';
+import { Trainer } from './trainer/trainer.ts';
+
+export type ServiceName = 'registry' | 'trainer' | 'predictor' | 'monitor';
+
+export interface ServicesOptions {
+  log: EventLog;
+  /** Keys and model files of the registry. */
+  dataDir: string;
+  mqttUrl: string;
+  connection: MqttConnection;
+  /** Used where the registry runs elsewhere. */
+  registryUrl: string;
+  token?: string;
+  host: string;
+  registryPort: number;
+  monitorPort: number;
+  automatic: boolean;
+  seed: number;
+  rowsPerVehicleMin: number;
+  rowsMax: number;
+  onProblem: (error: CardanError) => void;
+}
+
+export interface RunningServices {
+  registryUrl: string;
+  monitorUrl: string | undefined;
+  /** The factory root that agents are given. */
+  rootPath: string | undefined;
+  /** One line per service, to be shown to a user. */
+  lines: string[];
+  close(): Promise<void>;
+}
+
+/** Starts the services in one process. They know each other only through the log, HTTP and MQTT. */
+export async function startServices(names: readonly ServiceName[], options: ServicesOptions): Promise<RunningServices> {
+  const { log, onProblem } = options;
+  const token = options.token === undefined ? {} : { token: options.token };
+  const closing: (() => Promise<void>)[] = [];
+  const running: RunningServices = {
+    registryUrl: options.registryUrl,
+    monitorUrl: undefined,
+    rootPath: undefined,
+    lines: [],
+    close: async () => {
+      for (const close of closing.reverse()) await close();
+    },
+  };
+  try {
+    if (names.includes('registry')) {
+      const registry = await startRegistry({
+        log,
+        mqttUrl: options.mqttUrl,
+        connection: options.connection,
+        dir: options.dataDir,
+        host: options.host,
+        port: options.registryPort,
+        ...token,
+        onProblem,
+      });
+      closing.push(() => registry.close());
+      running.registryUrl = registry.url;
+      running.rootPath = registry.rootPath;
+      running.lines.push(`registry: ${registry.url} (API at ${registry.url}/openapi.json, root of trust ${registry.rootPath})`);
+    }
+    const registry = new RegistryClient(running.registryUrl, options.token);
+    if (names.includes('trainer')) {
+      const { automatic, seed, rowsPerVehicleMin, rowsMax } = options;
+      const trainer = await Trainer.start({ log, registry, automatic, seed, rowsPerVehicleMin, rowsMax, onProblem });
+      closing.push(() => trainer.close());
+      running.lines.push(`trainer: ${automatic ? `first model at ${rowsPerVehicleMin} rows per vehicle` : 'on request'}`);
+    }
+    if (names.includes('predictor')) {
+      const predictor = await Predictor.start({ log, registry, onProblem });
+      closing.push(() => predictor.close());
+      running.lines.push('predictor: scoring telemetry');
+    }
+    if (names.includes('monitor')) {
+      const monitor = await startMonitor({ log, host: options.host, port: options.monitorPort });
+      closing.push(() => monitor.close());
+      running.monitorUrl = monitor.url;
+      running.lines.push(`monitor: ${monitor.url}`);
+    }
+    return running;
+  } catch (error) {
+    await running.close();
+    throw error;
+  }
+}

@@ -1,0 +1,52 @@
+import { readFileSync } from 'node:fs';
+import { Option, type Command } from 'commander';
+import { CardanError, messageOf, systemCode } from './errors.ts';
+
+/** How to get in at a broker, as options of a command line. Secrets come as files, never as arguments. */
+export interface MqttFiles {
+  mqtt: string;
+  mqttUser?: string;
+  mqttPasswordFile?: string;
+  mqttCa?: string;
+  mqttCert?: string;
+  mqttKey?: string;
+}
+
+/** What the MQTT client is given beside the address. */
+export interface MqttConnection {
+  username?: string;
+  password?: Buffer;
+  ca?: Buffer;
+  cert?: Buffer;
+  key?: Buffer;
+}
+
+/** Adds the options of `MqttFiles` to a command; each can also come from the environment. */
+export function mqttOptions(command: Command): Command {
+  return command
+    .addOption(new Option('--mqtt <url>', 'MQTT broker, mqtt:// or mqtts://').env('MQTT_URL').default('mqtt://127.0.0.1:1883'))
+    .addOption(new Option('--mqtt-user <name>', 'user at the broker').env('MQTT_USER'))
+    .addOption(new Option('--mqtt-password-file <file>', 'file with the password').env('MQTT_PASSWORD_FILE'))
+    .addOption(new Option('--mqtt-ca <file>', 'certificate authority of the broker (PEM)').env('MQTT_CA'))
+    .addOption(new Option('--mqtt-cert <file>', 'client certificate (PEM)').env('MQTT_CERT'))
+    .addOption(new Option('--mqtt-key <file>', 'key of the client certificate (PEM)').env('MQTT_KEY'));
+}
+
+/** Reads the files. Throws FILE_NOT_FOUND, naming the file. */
+export function mqttConnection(files: MqttFiles): MqttConnection {
+  const read = (path: string) => {
+    try {
+      return readFileSync(path);
+    } catch (cause) {
+      throw new CardanError('FILE_NOT_FOUND', `Cannot read ${path} (${systemCode(cause) ?? messageOf(cause)}).`, { cause });
+    }
+  };
+  const connection: MqttConnection = {};
+  if (files.mqttUser !== undefined) connection.username = files.mqttUser;
+  if (files.mqttPasswordFile !== undefined)
+    connection.password = Buffer.from(read(files.mqttPasswordFile).toString('utf8').trimEnd());
+  if (files.mqttCa !== undefined) connection.ca = read(files.mqttCa);
+  if (files.mqttCert !== undefined) connection.cert = read(files.mqttCert);
+  if (files.mqttKey !== undefined) connection.key = read(files.mqttKey);
+  return connection;
+}
