@@ -1,0 +1,213 @@
+import { CardanError } from '@cardan/shared';
+import {
+  inRanges,
+  literal,
+  SCRATCH_FLOAT32,
+  SCRATCH_FLOAT64,
+  SCRATCH_HIGH,
+  SCRATCH_LOW,
+  SCRATCH_WORDS,
+} from './codegen.ts';
+import type { Branch, Dbc, Message, Signal } from './dbc.ts';
+import { roundHalfEven, toFloat16 } from './float16.ts';
+import { cut, type Piece, pieces } from './layout.ts';
+
+/** Encoders of all messages of a DBC. */
+export interface Encoder {
+  /** The encoder of a message; of several with one name, of the last. Throws DBC_ENCODE when there is none. */
+  message(name: string): MessageEncoder;
+}
+
+export interface MessageEncoder {
+  readonly message: Message;
+  /**
+   * Encodes scaled values, in the order of the message's signals, into the first `message.length` bytes of `out`.
+   * Makes no objects. Bits of no signal are 0; values of inactive branches are ignored.
+   *
+   * @throws CardanError DBC_ENCODE when a raw value does not fit into its bits, a multiplexer has no such branch, or
+   * `out` is too short
+   */
+  encode(values: ArrayLike<number>, out: Uint8Array): void;
+  /**
+   * Encodes scaled values by name into a new array. Signals of inactive branches may be missing.
+   *
+   * @throws CardanError DBC_ENCODE also when a value is missing or the message has no such signal
+   */
+  encode(values: Readonly<Record<string, number>>): Uint8Array;
+}
+
+/** Encoders for all messages. Each is compiled at its first use. Rounds as cantools does: half to even. */
+export function compileEncoder(dbc: Dbc): Encoder {
+  const encoders = new Map(dbc.messages.map((message) => [message.name, new CompiledMessage(message)]));
+  return {
+    message(name) {
+      const encoder = encoders.get(name);
+      if (!encoder) throw new CardanError('DBC_ENCODE', `The DBC has no message ${name}. Check the name.`);
+      return encoder;
+    },
+  };
+}
+
+type Run = (values: ArrayLike<number>, out: Uint8Array) => void;
+
+class CompiledMessage implements MessageEncoder {
+  readonly message: Message;
+  #run: Run;
+
+  constructor(message: Message) {
+    this.message = message;
+    this.#run = (values, out) => {
+      this.#run = generate(message);
+      this.#run(values, out);
+    };
+  }
+
+  encode(values: ArrayLike<number>, out: Uint8Array): void;
+  encode(values: Readonly<Record<string, number>>): Uint8Array;
+  encode(values: ArrayLike<number> | Readonly<Record<string, number>>, out?: Uint8Array): Uint8Array | void {
+    if (out) {
+      if (out.length < this.message.length)
+        throw new CardanError(
+          'DBC_ENCODE',
+          `${this.message.name} needs ${this.message.length} bytes, but there is room for ${out.length}.`,
+        );
+      this.#run(values as ArrayLike<number>, out);
+      return;
+    }
+    const { message } = this;
+    const named = values as Readonly<Record<string, number>>;
+    const names = new Set(message.signals.map((signal) => signal.name));
+    const unknown = Object.keys(named).find((name) => !names.has(name));
+    if (unknown !== undefined)
+      throw new CardanError('DBC_ENCODE', `${message.name} has no signal ${unknown}. Check the name.`);
+    // A value that is missing is no number, and is refused if its branch is active.
+    const ordered = message.signals.map((signal) =>
+      Object.hasOwn(named, signal.name) ? Number(named[signal.name]) : undefined,
+    );
+    const bytes = new Uint8Array(message.length);
+    this.#run(ordered as ArrayLike<number>, bytes);
+    return bytes;
+  }
+}
+
+/**
+ * The source of one message's encoder. Only numbers out of the parsed DBC go into it, never a text of the file.
+ *
+ * ```js
+ * return function (v, o) {
+ *   o.fill(0, 0, 8);
+ *   r = even((v[0] - 0) / 0.25);
+ *   if (!(r >= 0 && r < 65536)) bad(0, v[0]);
+ *   o[0] |= r & 255; o[1] |= r >>> 8 & 255;
+ *   const m1 = Math.trunc(v[1]);
+ *   if (m1 === 1) { … }
+ *   if (!(m1 === 1)) noBranch(1, v[1]);
+ * };
+ * ```
+ */
+function generate(message: Message): Run {
+  const { signals } = message;
+  const write = (i: number): string =>
+    signalCode(signals[i]!, i) + (signals[i]!.selects ? `\n${branches(i)}` : '');
+  const branches = (selector: number): string => {
+    const groups = new Map<string, number[]>();
+    const known: Branch['ranges'] = [...(signals[selector]?.choices?.keys() ?? [])].map((id) => [id, id]);
+    signals.forEach(({ branch }, i) => {
+      if (branch?.selector !== selector) return;
+      const condition = inRanges(`m${selector}`, branch.ranges);
+      groups.set(condition, [...(groups.get(condition) ?? []), i]);
+      known.push(...branch.ranges);
+    });
+    if (groups.size === 0) return '';
+    return [
+      `const m${selector} = Math.trunc(v[${selector}]);`,
+      ...[...groups].map(([condition, group]) => `if (${condition}) {\n${group.map(write).join('\n')}\n}`),
+      `if (!(${inRanges(`m${selector}`, known)})) noBranch(${selector}, v[${selector}]);`,
+    ].join('\n');
+  };
+  const roots = signals.flatMap((signal, i) => (signal.branch ? [] : [i]));
+  const source = `'use strict';
+return function (v, o) {
+let r = 0;
+o.fill(0, 0, ${message.length});
+${roots.map(write).join('\n')}
+};`;
+
+  const bad = (i: number, value: number | undefined): never => {
+    const { name } = signals[i]!;
+    throw new CardanError(
+      'DBC_ENCODE',
+      value === undefined || (Number.isNaN(value) && signals[i]!.type !== 'float')
+        ? `${message.name} needs a value for ${name}.`
+        : `${name} of ${message.name} cannot carry ${value}: ${rangeOf(signals[i]!)}.`,
+    );
+  };
+  const noBranch = (i: number, value: number): never => {
+    throw new CardanError(
+      'DBC_ENCODE',
+      `${message.name} has no signals for ${signals[i]?.name} = ${value}. Use a value that the DBC names.`,
+    );
+  };
+  const wide = (i: number, raw: number, out: Uint8Array): void => {
+    const bits = BigInt(raw);
+    for (const { byte, shift, bits: count, at } of pieces(signals[i]!))
+      out[byte]! |= (Number(bits >> BigInt(at)) & ((1 << count) - 1)) << shift;
+  };
+  // eslint-disable-next-line @typescript-eslint/no-implied-eval
+  const make = new Function(
+    'even', 'float16', 'words', 'float32', 'float64', 'bad', 'noBranch', 'wide', source,
+  ) as (...helpers: unknown[]) => Run; // prettier-ignore
+  return make(roundHalfEven, toFloat16, SCRATCH_WORDS, SCRATCH_FLOAT32, SCRATCH_FLOAT64, bad, noBranch, wide);
+}
+
+/** Statements that put `v[i]` into the bytes `o`. */
+function signalCode(signal: Signal, i: number): string {
+  const { type, length, conversion } = signal;
+  const all = pieces(signal);
+  let value = `v[${i}]`;
+  if (conversion.kind !== 'identity')
+    value = `(${value} - ${literal(Number(conversion.offset))}) / ${literal(Number(conversion.scale))}`;
+  if (type === 'float') {
+    if (length === 16)
+      return [
+        `r = float16(${value});`,
+        `if (v[${i}] === undefined || ((r & 0x7fff) === 0x7c00 && Number.isFinite(v[${i}]))) bad(${i}, v[${i}]);`,
+        bytes(all, 0, 16, 'r'),
+      ].join('\n');
+    const [array, words] = length === 32 ? ['float32', ['words[0]']] : ['float64', WORDS];
+    return [
+      `if (v[${i}] === undefined) bad(${i});`,
+      `${array}[0] = ${value};`,
+      `if (!Number.isFinite(${array}[0]) && Number.isFinite(v[${i}])) bad(${i}, v[${i}]);`,
+      ...words.map((word, k) => bytes(all, 32 * k, 32 * (k + 1), word)),
+    ].join('\n');
+  }
+  const [min, limit] = type === 'signed' ? [-(2 ** (length - 1)), 2 ** (length - 1)] : [0, 2 ** length];
+  const code = [`r = even(${value});`, `if (!(r >= ${min} && r < ${limit})) bad(${i}, v[${i}]);`];
+  if (length > 64) code.push(`wide(${i}, r, o);`);
+  else {
+    code.push(bytes(all, 0, Math.min(32, length), 'r'));
+    if (length > 32) code.push(bytes(all, 32, length, 'Math.floor(r / 4294967296)'));
+  }
+  return code.join('\n');
+}
+
+const WORDS = [`words[${SCRATCH_LOW}]`, `words[${SCRATCH_HIGH}]`];
+
+/** Puts raw bits [from, to), the low bits of the integer `word`, into their bytes. */
+function bytes(all: Piece[], from: number, to: number, word: string): string {
+  return cut(all, from, to)
+    .map(({ byte, shift, bits, at }) => {
+      const part = `${at === 0 ? word : `${word} >>> ${at}`} & ${(1 << bits) - 1}`;
+      return `o[${byte}] |= ${shift === 0 ? part : `(${part}) << ${shift}`};`;
+    })
+    .join('\n');
+}
+
+function rangeOf({ type, length, scale, offset }: Signal): string {
+  if (type === 'float') return `it is a float of ${length} bits`;
+  const [low, high] =
+    type === 'signed' ? [-(2 ** (length - 1)), 2 ** (length - 1) - 1] : [0, 2 ** length - 1];
+  const ends = [low * scale + offset, high * scale + offset].sort((a, b) => a - b);
+  return `its ${length} bits hold ${ends[0]} to ${ends[1]}`;
+}
