@@ -1,1 +1,3 @@
 export * from './event-log.ts';
+export { openEventLog } from './open.ts';
+export { SqliteEventLog, type SqliteEventLogOptions } from './sqlite.ts';
