@@ -154,7 +154,7 @@ type Generated = (
  * ```js
  * let whole = false;               // all signals that are always there are marked as present
  * return function (d) {
- *   if (d.length < 8) { whole = false; short(d); return; }
+ *   if (d.length < 8) { short(d); whole = false; return; }
  *   v[3] = (d[0] | d[1] << 8) * 0.25 + 0;
  *   v[4] = d[2];
  *   p[5] = 0; p[6] = 0;            // multiplexed signals
@@ -194,7 +194,7 @@ function generate(message: Message, first: number, length: number): Generated {
   const source = `'use strict';
 let whole = false;
 return function (d) {
-if (d.length < ${length}) { whole = false; short(d); return; }
+if (d.length < ${length}) { short(d); whole = false; return; }
 ${muxed.map((i) => `p[${first + i}] = 0;`).join('\n')}
 ${always.map(read).join('\n')}
 if (!whole) {
