@@ -146,6 +146,11 @@ export class Agent {
     return this.outbox.pendingRows;
   }
 
+  /** Sequence number that the next row will get. */
+  get nextSequence(): number {
+    return this.outbox.nextSequence;
+  }
+
   /** Losses since the outbox was created. */
   get dropped(): { rows: number; events: number } {
     return this.outbox.dropped;
@@ -234,7 +239,11 @@ export class Agent {
       .sort((a, b) => b.part - a.part)
       .slice(0, 5);
     const { threshold } = active.scorer.model.manifest.alarm;
-    this.emit('io.cardan.vehicle.anomaly', { state, alarm: this.alarmId, model: active.ref, score, threshold, signals }, time);
+    this.emit(
+      'io.cardan.vehicle.anomaly',
+      { state, alarm: this.alarmId, model: active.ref, score, threshold, signals },
+      time,
+    );
   }
 
   /** Checks a downloaded model and lets it score from the next row on. Throws and leaves the old one if it is unfit. */
@@ -262,7 +271,9 @@ export class Agent {
       this.updater?.hint(JSON.parse(payload.toString('utf8')) as VehicleDesired);
     } catch (cause) {
       this.onProblem(
-        new CardanError('EVENT_MALFORMED', `A "desired" message is not JSON: ${messageOf(cause)}.`, { cause }),
+        new CardanError('EVENT_MALFORMED', `A "desired" message is not JSON: ${messageOf(cause)}.`, {
+          cause,
+        }),
       );
     }
   }

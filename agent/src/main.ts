@@ -41,15 +41,35 @@ interface RunOptions extends MqttFiles {
 
 mqttOptions(program.command('run'))
   .description('Run the agent until its source ends or it is stopped.')
-  .requiredOption('--can <source>', 'where frames come from: candump:FILE (candump -L format; - for standard input)')
+  .requiredOption(
+    '--can <source>',
+    'where frames come from: candump:FILE (candump -L format; - for standard input)',
+  )
   .requiredOption('--dbc <file>', 'DBC file that describes the frames')
-  .option('--vss <map>', 'YAML map of DBC signals to VSS paths; without it every signal goes up under its DBC name')
+  .option(
+    '--vss <map>',
+    'YAML map of DBC signals to VSS paths; without it every signal goes up under its DBC name',
+  )
   .addOption(new Option('--vehicle <id>', 'id of this vehicle').env('CARDAN_VEHICLE').default('vehicle-1'))
-  .addOption(new Option('--data <dir>', 'folder of outbox and models').env('CARDAN_DATA').default('.cardan/agent'))
+  .addOption(
+    new Option('--data <dir>', 'folder of outbox and models').env('CARDAN_DATA').default('.cardan/agent'),
+  )
   .addOption(new Option('--registry <url>', 'where models come from; needs --root').env('CARDAN_REGISTRY'))
-  .addOption(new Option('--root <file>', 'factory root of trust (root.json of the registry)').env('CARDAN_ROOT'))
-  .option('--period <ms>', 'time between rows, in milliseconds', numberBetween(10, 3_600_000, { whole: true }), AGENT_DEFAULTS.rowPeriodMs)
-  .option('--speed <factor>', 'pace of a recording: 1 as recorded, 0 as fast as possible', numberBetween(0, 1_000_000), 1)
+  .addOption(
+    new Option('--root <file>', 'factory root of trust (root.json of the registry)').env('CARDAN_ROOT'),
+  )
+  .option(
+    '--period <ms>',
+    'time between rows, in milliseconds',
+    numberBetween(10, 3_600_000, { whole: true }),
+    AGENT_DEFAULTS.rowPeriodMs,
+  )
+  .option(
+    '--speed <factor>',
+    'pace of a recording: 1 as recorded, 0 as fast as possible',
+    numberBetween(0, 1_000_000),
+    1,
+  )
   .action(run);
 
 program
@@ -57,7 +77,11 @@ program
   .description('Print one JSON object per CAN frame of a recording.')
   .requiredOption('--dbc <file>', 'DBC file that describes the frames')
   .requiredOption('--in <file>', 'recording; - for standard input')
-  .addOption(new Option('--format <format>', 'format of the recording').choices(['candump', 'jsonl']).default('candump'))
+  .addOption(
+    new Option('--format <format>', 'format of the recording')
+      .choices(['candump', 'jsonl'])
+      .default('candump'),
+  )
   .action(async (options: { dbc: string; in: string; format: 'candump' | 'jsonl' }) => {
     await decodeCommand({
       dbcPath: options.dbc,
@@ -73,7 +97,10 @@ await runCommand(program, process.argv);
 async function run(options: RunOptions): Promise<void> {
   const vehicle = checkVehicleId(options.vehicle);
   if ((options.registry === undefined) !== (options.root === undefined))
-    throw new CardanError('USAGE', 'Models are only taken with a root of trust: give both --registry and --root, or neither.');
+    throw new CardanError(
+      'USAGE',
+      'Models are only taken with a root of trust: give both --registry and --root, or neither.',
+    );
   const dbc = readDbc(options.dbc);
   const map = options.vss === undefined ? mapAllSignals(dbc) : readVssMap(options.vss, dbc);
   const source = openSource(options.can, options.speed);
@@ -96,7 +123,11 @@ async function run(options: RunOptions): Promise<void> {
     await agent.play(source, stop);
     // What a stop or the end of a recording leaves is sent if the broker is there, and kept if not.
     const giveUp = AbortSignal.timeout(30_000);
-    await Promise.race([agent.drain(), aborted(giveUp), ...(stop.aborted ? [aborted(AbortSignal.timeout(5_000))] : [])]);
+    await Promise.race([
+      agent.drain(),
+      aborted(giveUp),
+      ...(stop.aborted ? [aborted(AbortSignal.timeout(5_000))] : []),
+    ]);
   } finally {
     const { received, unknown, malformed } = agent.frameCounts;
     const pending = agent.pendingRows;
@@ -113,11 +144,17 @@ function readDbc(path: string): Dbc {
   try {
     bytes = readFileSync(path);
   } catch (cause) {
-    throw new CardanError('FILE_NOT_FOUND', `Cannot read the DBC file ${path} (${systemCode(cause) ?? messageOf(cause)}).`, { cause });
+    throw new CardanError(
+      'FILE_NOT_FOUND',
+      `Cannot read the DBC file ${path} (${systemCode(cause) ?? messageOf(cause)}).`,
+      { cause },
+    );
   }
   const dbc = parseDbc(bytes, path);
-  for (const { line, message } of dbc.warnings.slice(0, 20)) process.stderr.write(`${path}:${line}: ${message}\n`);
-  if (dbc.warnings.length > 20) process.stderr.write(`${path}: and ${dbc.warnings.length - 20} more warnings\n`);
+  for (const { line, message } of dbc.warnings.slice(0, 20))
+    process.stderr.write(`${path}:${line}: ${message}\n`);
+  if (dbc.warnings.length > 20)
+    process.stderr.write(`${path}: and ${dbc.warnings.length - 20} more warnings\n`);
   return dbc;
 }
 
@@ -130,5 +167,8 @@ function openSource(text: string, speed: number): CanSource {
       speed: speed === 0 ? Number.POSITIVE_INFINITY : speed,
       onMalformed: (line, message) => process.stderr.write(`${path}:${line}: ${message}\n`),
     });
-  throw new CardanError('CAN_SOURCE_UNKNOWN', `"${text}" is no CAN source. Use candump:FILE, or candump:- for standard input.`);
+  throw new CardanError(
+    'CAN_SOURCE_UNKNOWN',
+    `"${text}" is no CAN source. Use candump:FILE, or candump:- for standard input.`,
+  );
 }

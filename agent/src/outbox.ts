@@ -65,7 +65,9 @@ export class Outbox {
       ),
       deleteRows: this.db.prepare('DELETE FROM rows WHERE sequence BETWEEN ? AND ?'),
       deleteEvents: this.db.prepare('DELETE FROM events WHERE sequence BETWEEN ? AND ?'),
-      dropRows: this.db.prepare('DELETE FROM rows WHERE sequence IN (SELECT sequence FROM rows ORDER BY sequence LIMIT ?)'),
+      dropRows: this.db.prepare(
+        'DELETE FROM rows WHERE sequence IN (SELECT sequence FROM rows ORDER BY sequence LIMIT ?)',
+      ),
       dropEvents: this.db.prepare(
         'DELETE FROM events WHERE sequence IN (SELECT sequence FROM events ORDER BY sequence LIMIT ?)',
       ),
@@ -84,6 +86,13 @@ export class Outbox {
 
   get pendingEvents(): number {
     return this.events;
+  }
+
+  /** Sequence number that the next row will get. */
+  get nextSequence(): number {
+    const last = this.db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'rows'").get() as
+      { seq: number } | undefined;
+    return (last?.seq ?? 0) + this.buffered.length + 1;
   }
 
   /** Losses since the outbox was created: what had to go because it was full. */
@@ -155,7 +164,12 @@ export class Outbox {
     // A batch ends where rows were dropped between, or where the clock went back.
     for (; rows < records.length; rows++) {
       const [before, row] = [records[rows - 1] as RowRecord, records[rows] as RowRecord];
-      if (row.sequence !== before.sequence + 1 || row.time < before.time || row.time - before.time > 0xffffffff) break;
+      if (
+        row.sequence !== before.sequence + 1 ||
+        row.time < before.time ||
+        row.time - before.time > 0xffffffff
+      )
+        break;
     }
     const signals = first.values.byteLength / 4;
     const values = new Float32Array(rows * signals);
@@ -205,7 +219,9 @@ export class Outbox {
     const key = contextKey(context);
     let id = this.contexts.get(key);
     if (id === undefined) {
-      const row = this.statements.context.get(context.signalSet, context.modelName, context.modelVersion) as { id: number };
+      const row = this.statements.context.get(context.signalSet, context.modelName, context.modelVersion) as {
+        id: number;
+      };
       id = row.id;
       this.contexts.set(key, id);
     }
@@ -258,7 +274,8 @@ function open(options: OutboxOptions): Database.Database {
   db.pragma('journal_size_limit = 1048576');
   const id = db.pragma('application_id', { simple: true });
   const version = db.pragma('user_version', { simple: true });
-  const empty = id === 0 && (db.prepare('SELECT count(*) AS n FROM sqlite_master').get() as { n: number }).n === 0;
+  const empty =
+    id === 0 && (db.prepare('SELECT count(*) AS n FROM sqlite_master').get() as { n: number }).n === 0;
   if (!empty && (id !== APPLICATION_ID || version !== VERSION)) {
     db.close();
     throw new CardanError(

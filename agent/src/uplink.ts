@@ -1,5 +1,13 @@
 import mqtt, { type MqttClient } from 'mqtt';
-import { CardanError, encodeTelemetry, messageOf, mqttTopic, parseAck, type MqttConnection, type VehicleReported } from '@cardan/shared';
+import {
+  CardanError,
+  encodeTelemetry,
+  messageOf,
+  mqttTopic,
+  parseAck,
+  type MqttConnection,
+  type VehicleReported,
+} from '@cardan/shared';
 import type { Outbox } from './outbox.ts';
 
 export interface UplinkOptions {
@@ -68,7 +76,11 @@ export class Uplink {
     this.client.on('message', (topic, payload) => this.received(topic, payload));
     this.client.on('error', (cause) => {
       options.onProblem(
-        new CardanError('MQTT_UNREACHABLE', `MQTT broker ${options.url}: ${messageOf(cause)}. Trying again.`, { cause }),
+        new CardanError(
+          'MQTT_UNREACHABLE',
+          `MQTT broker ${options.url}: ${messageOf(cause)}. Trying again.`,
+          { cause },
+        ),
       );
     });
     options.outbox.notify(() => this.pump());
@@ -101,10 +113,14 @@ export class Uplink {
     clearTimeout(this.rows?.timer);
     clearTimeout(this.events?.timer);
     if (this.client.connected) {
-      await this.client.publishAsync(mqttTopic(this.options.vehicle, 'status'), JSON.stringify({ online: false }), {
-        qos: 1,
-        retain: true,
-      });
+      await this.client.publishAsync(
+        mqttTopic(this.options.vehicle, 'status'),
+        JSON.stringify({ online: false }),
+        {
+          qos: 1,
+          retain: true,
+        },
+      );
       await this.client.endAsync();
     } else {
       await this.client.endAsync(true);
@@ -159,7 +175,8 @@ export class Uplink {
     }
     for (const [first, last] of ack.events) {
       outbox.acknowledgeEvents(first, last);
-      if (this.events !== undefined && first <= this.events.first && last >= this.events.last) this.land('events');
+      if (this.events !== undefined && first <= this.events.first && last >= this.events.last)
+        this.land('events');
     }
     this.pump();
     this.checkDrained();
@@ -230,7 +247,9 @@ export class Uplink {
     this.client.publish(topic, payload, { qos: 1, retain }, (error) => {
       if (error && !this.closed && this.client.connected)
         this.options.onProblem(
-          new CardanError('MQTT_UNREACHABLE', `Could not publish to ${topic}: ${error.message}.`, { cause: error }),
+          new CardanError('MQTT_UNREACHABLE', `Could not publish to ${topic}: ${error.message}.`, {
+            cause: error,
+          }),
         );
     });
   }

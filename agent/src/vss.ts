@@ -87,7 +87,8 @@ function parseEntry(
   if (source === undefined || source === null) return undefined;
   const signal = typeof source === 'string' ? source : source.signal;
   if (typeof signal !== 'string') return new Error(`entry "${key}" names no DBC signal (dbc2vss: signal: …)`);
-  const message = typeof source === 'object' && typeof source.message === 'string' ? `${source.message}.` : '';
+  const message =
+    typeof source === 'object' && typeof source.message === 'string' ? `${source.message}.` : '';
   return {
     dbcName: message + signal,
     path: key,
@@ -95,7 +96,10 @@ function parseEntry(
   };
 }
 
-function findSignal(dbc: Dbc, name: string): { unit: string; source: { message: string; dbcSignal: string } } | undefined {
+function findSignal(
+  dbc: Dbc,
+  name: string,
+): { unit: string; source: { message: string; dbcSignal: string } } | undefined {
   for (const message of dbc.messages)
     for (const signal of message.signals)
       if (signal.name === name || `${message.name}.${signal.name}` === name)

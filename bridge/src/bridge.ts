@@ -110,7 +110,9 @@ export class Bridge {
         );
       client.once('error', failed);
       client.on('connect', () => {
-        const filters = (['telemetry', 'event', 'reported', 'status'] as const).map((channel) => mqttTopic('+', channel));
+        const filters = (['telemetry', 'event', 'reported', 'status'] as const).map((channel) =>
+          mqttTopic('+', channel),
+        );
         client.subscribe(filters, { qos: 1 }, (error, granted) => {
           const refused = granted?.find(({ qos }) => qos === 128);
           if (error === null && refused === undefined) {
@@ -134,7 +136,11 @@ export class Bridge {
     });
     client.on('error', (cause) => {
       this.onProblem(
-        new CardanError('MQTT_UNREACHABLE', `MQTT broker ${options.mqttUrl}: ${messageOf(cause)}. Trying again.`, { cause }),
+        new CardanError(
+          'MQTT_UNREACHABLE',
+          `MQTT broker ${options.mqttUrl}: ${messageOf(cause)}. Trying again.`,
+          { cause },
+        ),
       );
     });
   }
@@ -171,7 +177,10 @@ export class Bridge {
   private toItems(topic: string, payload: Buffer): Item[] {
     const parsed = parseMqttTopic(topic);
     if (parsed === undefined)
-      throw new CardanError('EVENT_MALFORMED', `"${topic}" is no topic of a vehicle: its id has forbidden characters.`);
+      throw new CardanError(
+        'EVENT_MALFORMED',
+        `"${topic}" is no topic of a vehicle: its id has forbidden characters.`,
+      );
     const { vehicle, channel } = parsed;
     if (channel === 'telemetry') return [telemetryItem(vehicle, payload)];
     if (channel === 'event') return [eventItem(vehicle, payload)];
@@ -186,7 +195,8 @@ export class Bridge {
     const id = randomUUID();
     if (channel === 'status') {
       const { online } = (value ?? {}) as { online?: unknown };
-      if (typeof online !== 'boolean') throw new CardanError('EVENT_MALFORMED', `"${topic}" has no boolean "online".`);
+      if (typeof online !== 'boolean')
+        throw new CardanError('EVENT_MALFORMED', `"${topic}" has no boolean "online".`);
       const event = cloudEvent('io.cardan.vehicle.status', { source, id, time: this.now() }, { online });
       return [plainItem('vehicle-events', eventToRecord(vehicle, event))];
     }
@@ -240,7 +250,9 @@ export class Bridge {
         this.onProblem(
           error instanceof CardanError
             ? error
-            : new CardanError('LOG_CLOSED', `The log took no records: ${messageOf(error)}. Trying again.`, { cause: error }),
+            : new CardanError('LOG_CLOSED', `The log took no records: ${messageOf(error)}. Trying again.`, {
+                cause: error,
+              }),
         );
         // Nothing is acknowledged, so giving up at shutdown loses nothing: the vehicles send it again.
         if (this.closing) return;
@@ -288,7 +300,10 @@ function telemetryItem(vehicle: string, payload: Buffer): Item {
 function eventItem(vehicle: string, payload: Buffer): Item {
   const event = parseCloudEvent(payload);
   if (event.source !== `/vehicles/${vehicle}`)
-    throw new CardanError('EVENT_MALFORMED', `Event ${event.id} of ${event.source} came on the topic of ${vehicle}.`);
+    throw new CardanError(
+      'EVENT_MALFORMED',
+      `Event ${event.id} of ${event.source} came on the topic of ${vehicle}.`,
+    );
   const item =
     event.type === 'io.cardan.signal-set'
       ? plainItem('signal-sets', eventToRecord(parseSignalSet(event.data).id, event))

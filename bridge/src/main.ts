@@ -1,5 +1,13 @@
 import { Command, Option } from 'commander';
-import { aborted, mqttConnection, mqttOptions, problemPrinter, runCommand, stopSignal, type MqttFiles } from '@cardan/shared';
+import {
+  aborted,
+  mqttConnection,
+  mqttOptions,
+  problemPrinter,
+  runCommand,
+  stopSignal,
+  type MqttFiles,
+} from '@cardan/shared';
 import { openEventLog } from '@cardan/shared/event-log';
 import { Bridge } from './bridge.ts';
 
@@ -8,7 +16,9 @@ const program = new Command('cardan-bridge').description(
 );
 
 mqttOptions(program.command('run', { isDefault: true }).description('Run the bridge until it is stopped.'))
-  .addOption(new Option('--log <url>', 'the log: sqlite:FILE').env('CARDAN_LOG').default('sqlite:.cardan/log.db'))
+  .addOption(
+    new Option('--log <url>', 'the log: sqlite:FILE').env('CARDAN_LOG').default('sqlite:.cardan/log.db'),
+  )
   .option('--client-id <id>', 'name at the broker; two bridges need two names')
   .action(run);
 
@@ -29,7 +39,9 @@ async function run(options: MqttFiles & { log: string; clientId?: string }): Pro
     await aborted(stop);
     await bridge.close();
     const { messages, rows, deadLetters } = bridge.counts;
-    process.stderr.write(`bridge: ${messages} messages, ${rows} rows in the log, ${deadLetters} dead letters\n`);
+    process.stderr.write(
+      `bridge: ${messages} messages, ${rows} rows in the log, ${deadLetters} dead letters\n`,
+    );
   } finally {
     await log.close();
   }

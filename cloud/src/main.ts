@@ -48,7 +48,7 @@ interface Options extends MqttFiles {
   registryPort: number;
   monitorPort: number;
   port?: number;
-  manual?: true;
+  retrain: boolean;
   seed: number;
   minRows: number;
   maxRows: number;
@@ -56,28 +56,51 @@ interface Options extends MqttFiles {
 
 mqttOptions(program.command('run <services...>', { isDefault: true, hidden: true }))
   .usage('<all | registry | trainer | predictor | monitor …> [options]')
-  .addOption(new Option('--log <url>', 'the log: sqlite:FILE').env('CARDAN_LOG').default('sqlite:.cardan/log.db'))
-  .addOption(new Option('--data <dir>', 'folder of keys and model files').env('CARDAN_DATA').default('.cardan/cloud'))
+  .addOption(
+    new Option('--log <url>', 'the log: sqlite:FILE').env('CARDAN_LOG').default('sqlite:.cardan/log.db'),
+  )
+  .addOption(
+    new Option('--data <dir>', 'folder of keys and model files').env('CARDAN_DATA').default('.cardan/cloud'),
+  )
   .addOption(
     new Option('--registry <url>', 'the registry, for services that run without it')
       .env('CARDAN_REGISTRY')
       .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
   )
-  .addOption(new Option('--token-file <file>', 'file with the token that writing to the registry takes').env('CARDAN_TOKEN_FILE'))
+  .addOption(
+    new Option('--token-file <file>', 'file with the token that writing to the registry takes').env(
+      'CARDAN_TOKEN_FILE',
+    ),
+  )
   .option('--host <address>', 'address to listen on', CLOUD_DEFAULTS.host)
   .option('--registry-port <port>', 'port of the registry', portNumber, CLOUD_DEFAULTS.registryPort)
   .option('--monitor-port <port>', 'port of the monitor', portNumber, CLOUD_DEFAULTS.monitorPort)
   .option('--port <port>', 'port of the one service that listens', portNumber)
-  .option('--manual', 'the trainer trains on request only')
-  .option('--seed <n>', 'seed of the trainer', numberBetween(0, 2 ** 31, { whole: true }), CLOUD_DEFAULTS.trainer.seed)
+  .option('--no-retrain', 'after its first model the trainer trains on request only')
+  .option(
+    '--seed <n>',
+    'seed of the trainer',
+    numberBetween(0, 2 ** 31, { whole: true }),
+    CLOUD_DEFAULTS.trainer.seed,
+  )
   .option(
     '--min-rows <n>',
     'rows per vehicle that a first training takes',
     numberBetween(1, 1e9, { whole: true }),
     CLOUD_DEFAULTS.trainer.rowsPerVehicleMin,
   )
-  .option('--max-rows <n>', 'most rows of one training', numberBetween(1, 1e9, { whole: true }), CLOUD_DEFAULTS.trainer.rowsMax)
-  .addHelpText('after', `\nServices:\n${Object.entries(SERVICES).map(([name, what]) => `  ${name.padEnd(10)} ${what}`).join('\n')}`)
+  .option(
+    '--max-rows <n>',
+    'most rows of one training',
+    numberBetween(1, 1e9, { whole: true }),
+    CLOUD_DEFAULTS.trainer.rowsMax,
+  )
+  .addHelpText(
+    'after',
+    `\nServices:\n${Object.entries(SERVICES)
+      .map(([name, what]) => `  ${name.padEnd(10)} ${what}`)
+      .join('\n')}`,
+  )
   .action(run);
 
 await runCommand(program, process.argv);
@@ -86,7 +109,10 @@ async function run(names: string[], options: Options): Promise<void> {
   const services = parseServices(names);
   const listening = services.filter((name) => name === 'registry' || name === 'monitor');
   if (options.port !== undefined && listening.length !== 1)
-    throw new CardanError('USAGE', '--port is for one service that listens; use --registry-port and --monitor-port.');
+    throw new CardanError(
+      'USAGE',
+      '--port is for one service that listens; use --registry-port and --monitor-port.',
+    );
   const stop = stopSignal();
   ensureDataDir(options.data);
   const log = await openEventLog(options.log);
@@ -99,9 +125,10 @@ async function run(names: string[], options: Options): Promise<void> {
       registryUrl: options.registry,
       ...(options.tokenFile === undefined ? {} : { token: readToken(options.tokenFile) }),
       host: options.host,
-      registryPort: listening[0] === 'registry' ? (options.port ?? options.registryPort) : options.registryPort,
+      registryPort:
+        listening[0] === 'registry' ? (options.port ?? options.registryPort) : options.registryPort,
       monitorPort: listening[0] === 'monitor' ? (options.port ?? options.monitorPort) : options.monitorPort,
-      automatic: options.manual !== true,
+      retrain: options.retrain,
       seed: options.seed,
       rowsPerVehicleMin: options.minRows,
       rowsMax: options.maxRows,
@@ -110,7 +137,11 @@ async function run(names: string[], options: Options): Promise<void> {
     const running = await startServices(services, given);
     for (const line of running.lines) process.stderr.write(`${line}\n`);
     // For a parent process that waits for the addresses.
-    process.send?.({ registryUrl: running.registryUrl, monitorUrl: running.monitorUrl, rootPath: running.rootPath });
+    process.send?.({
+      registryUrl: running.registryUrl,
+      monitorUrl: running.monitorUrl,
+      rootPath: running.rootPath,
+    });
     await aborted(stop);
     await running.close();
   } finally {
@@ -122,7 +153,10 @@ function parseServices(names: readonly string[]): ServiceName[] {
   if (names.includes('all')) return Object.keys(SERVICES) as ServiceName[];
   for (const name of names)
     if (!(name in SERVICES))
-      throw new CardanError('USAGE', `There is no service "${name}". Name one or more of: all, ${Object.keys(SERVICES).join(', ')}.`);
+      throw new CardanError(
+        'USAGE',
+        `There is no service "${name}". Name one or more of: all, ${Object.keys(SERVICES).join(', ')}.`,
+      );
   return [...new Set(names)] as ServiceName[];
 }
 
@@ -130,6 +164,8 @@ function readToken(path: string): string {
   try {
     return readFileSync(path, 'utf8').trim();
   } catch (cause) {
-    throw new CardanError('FILE_NOT_FOUND', `Cannot read the token file ${path} (${messageOf(cause)}).`, { cause });
+    throw new CardanError('FILE_NOT_FOUND', `Cannot read the token file ${path} (${messageOf(cause)}).`, {
+      cause,
+    });
   }
 }

@@ -21,8 +21,18 @@ export class RegistryClient {
   /** Uploads a model's files and publishes it. Errors: HTTP_UNREACHABLE, HTTP_STATUS. */
   async publish(files: ModelFiles, name: string): Promise<void> {
     for (const blob of [files.model, files.weights])
-      await this.request('PUT', `/v1/blobs/${createHash('sha256').update(blob).digest('hex')}`, blob, 'application/octet-stream');
-    await this.request('POST', `/v1/models/${encodeURIComponent(name)}/versions`, files.manifest, 'application/json');
+      await this.request(
+        'PUT',
+        `/v1/blobs/${createHash('sha256').update(blob).digest('hex')}`,
+        blob,
+        'application/octet-stream',
+      );
+    await this.request(
+      'POST',
+      `/v1/models/${encodeURIComponent(name)}/versions`,
+      files.manifest,
+      'application/json',
+    );
   }
 
   /** Downloads the files that a manifest names. */
@@ -37,7 +47,12 @@ export class RegistryClient {
 
   /** Asks for a training; resolves to its id. */
   async requestTraining(body: { signalSet?: string; reason?: string }): Promise<string> {
-    const answer = await this.request('POST', '/v1/trainings', Buffer.from(JSON.stringify(body)), 'application/json');
+    const answer = await this.request(
+      'POST',
+      '/v1/trainings',
+      Buffer.from(JSON.stringify(body)),
+      'application/json',
+    );
     return (JSON.parse(answer.toString('utf8')) as { training: string }).training;
   }
 
@@ -62,7 +77,10 @@ export class RegistryClient {
     }
     const bytes = Buffer.from(await response.arrayBuffer());
     if (!response.ok)
-      throw new CardanError('HTTP_STATUS', `${method} ${path} at ${this.url}: ${response.status} ${bytes.toString('utf8').slice(0, 500)}`);
+      throw new CardanError(
+        'HTTP_STATUS',
+        `${method} ${path} at ${this.url}: ${response.status} ${bytes.toString('utf8').slice(0, 500)}`,
+      );
     return bytes;
   }
 }

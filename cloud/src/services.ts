@@ -20,7 +20,8 @@ export interface ServicesOptions {
   host: string;
   registryPort: number;
   monitorPort: number;
-  automatic: boolean;
+  /** Train again by itself as the log grows. */
+  retrain: boolean;
   seed: number;
   rowsPerVehicleMin: number;
   rowsMax: number;
@@ -38,7 +39,10 @@ export interface RunningServices {
 }
 
 /** Starts the services in one process. They know each other only through the log, HTTP and MQTT. */
-export async function startServices(names: readonly ServiceName[], options: ServicesOptions): Promise<RunningServices> {
+export async function startServices(
+  names: readonly ServiceName[],
+  options: ServicesOptions,
+): Promise<RunningServices> {
   const { log, onProblem } = options;
   const token = options.token === undefined ? {} : { token: options.token };
   const closing: (() => Promise<void>)[] = [];
@@ -66,14 +70,24 @@ export async function startServices(names: readonly ServiceName[], options: Serv
       closing.push(() => registry.close());
       running.registryUrl = registry.url;
       running.rootPath = registry.rootPath;
-      running.lines.push(`registry: ${registry.url} (API at ${registry.url}/openapi.json, root of trust ${registry.rootPath})`);
+      running.lines.push(
+        `registry: ${registry.url} (API at ${registry.url}/openapi.json, root of trust ${registry.rootPath})`,
+      );
     }
     const registry = new RegistryClient(running.registryUrl, options.token);
     if (names.includes('trainer')) {
-      const { automatic, seed, rowsPerVehicleMin, rowsMax } = options;
-      const trainer = await Trainer.start({ log, registry, automatic, seed, rowsPerVehicleMin, rowsMax, onProblem });
+      const { retrain, seed, rowsPerVehicleMin, rowsMax } = options;
+      const trainer = await Trainer.start({
+        log,
+        registry,
+        retrain,
+        seed,
+        rowsPerVehicleMin,
+        rowsMax,
+        onProblem,
+      });
       closing.push(() => trainer.close());
-      running.lines.push(`trainer: ${automatic ? `first model at ${rowsPerVehicleMin} rows per vehicle` : 'on request'}`);
+      running.lines.push(`trainer: first model at ${rowsPerVehicleMin} rows per vehicle`);
     }
     if (names.includes('predictor')) {
       const predictor = await Predictor.start({ log, registry, onProblem });

@@ -21,7 +21,10 @@ export function parseAck(bytes: Uint8Array): Ack {
   }
   const { epoch, rows, events } = (value ?? {}) as Partial<Ack>;
   if (!Number.isSafeInteger(epoch) || !isRanges(rows) || !isRanges(events))
-    throw new CardanError('EVENT_MALFORMED', 'An acknowledgement needs "epoch", "rows" and "events" with ranges.');
+    throw new CardanError(
+      'EVENT_MALFORMED',
+      'An acknowledgement needs "epoch", "rows" and "events" with ranges.',
+    );
   return { epoch: epoch as number, rows, events };
 }
 
@@ -30,7 +33,10 @@ function isRanges(value: unknown): value is [number, number][] {
     Array.isArray(value) &&
     value.every(
       (range: unknown) =>
-        Array.isArray(range) && range.length === 2 && range.every(Number.isSafeInteger) && range[0] <= range[1],
+        Array.isArray(range) &&
+        range.length === 2 &&
+        range.every(Number.isSafeInteger) &&
+        range[0] <= range[1],
     )
   );
 }

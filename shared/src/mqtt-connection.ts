@@ -24,7 +24,11 @@ export interface MqttConnection {
 /** Adds the options of `MqttFiles` to a command; each can also come from the environment. */
 export function mqttOptions(command: Command): Command {
   return command
-    .addOption(new Option('--mqtt <url>', 'MQTT broker, mqtt:// or mqtts://').env('MQTT_URL').default('mqtt://127.0.0.1:1883'))
+    .addOption(
+      new Option('--mqtt <url>', 'MQTT broker, mqtt:// or mqtts://')
+        .env('MQTT_URL')
+        .default('mqtt://127.0.0.1:1883'),
+    )
     .addOption(new Option('--mqtt-user <name>', 'user at the broker').env('MQTT_USER'))
     .addOption(new Option('--mqtt-password-file <file>', 'file with the password').env('MQTT_PASSWORD_FILE'))
     .addOption(new Option('--mqtt-ca <file>', 'certificate authority of the broker (PEM)').env('MQTT_CA'))
@@ -38,7 +42,11 @@ export function mqttConnection(files: MqttFiles): MqttConnection {
     try {
       return readFileSync(path);
     } catch (cause) {
-      throw new CardanError('FILE_NOT_FOUND', `Cannot read ${path} (${systemCode(cause) ?? messageOf(cause)}).`, { cause });
+      throw new CardanError(
+        'FILE_NOT_FOUND',
+        `Cannot read ${path} (${systemCode(cause) ?? messageOf(cause)}).`,
+        { cause },
+      );
     }
   };
   const connection: MqttConnection = {};

@@ -78,7 +78,9 @@ export class Predictor {
         this.onProblem(
           error instanceof CardanError
             ? error
-            : new CardanError('SERVICE_FAILED', `The predictor failed: ${messageOf(error)}`, { cause: error }),
+            : new CardanError('SERVICE_FAILED', `The predictor failed: ${messageOf(error)}`, {
+                cause: error,
+              }),
         );
       }),
     );
@@ -92,7 +94,10 @@ export class Predictor {
   /** A model that cannot be had or is unfit is reported; the one before goes on. */
   private async load({ manifest, manifestSha256 }: ModelPublished): Promise<void> {
     try {
-      this.models.set(manifest.signalSet.id, loadModel(await this.options.registry.download(manifest, manifestSha256)));
+      this.models.set(
+        manifest.signalSet.id,
+        loadModel(await this.options.registry.download(manifest, manifestSha256)),
+      );
     } catch (error) {
       if (!(error instanceof CardanError)) throw error;
       this.onProblem(error);

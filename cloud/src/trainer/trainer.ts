@@ -27,8 +27,8 @@ import { offsetRanges, readTrainingData, type TrainingDataQuery } from './traini
 export interface TrainerOptions {
   log: EventLog;
   registry: RegistryClient;
-  /** Trains by itself as rows come in; otherwise only on request. */
-  automatic: boolean;
+  /** Train again by itself as the log grows; otherwise, after the first model, on request only. */
+  retrain: boolean;
   seed?: number;
   rowsPerVehicleMin?: number;
   rowsMax?: number;
@@ -68,7 +68,8 @@ export class Trainer {
     for (const [topic, config] of Object.entries(LOG_TOPICS)) await options.log.createTopic(topic, config);
     const trainer = new Trainer(options);
     const end = await options.log.resolve('models', 'latest');
-    for await (const { records } of options.log.read('models', { from: 'earliest', to: end })) trainer.takeEvents(records);
+    for await (const { records } of options.log.read('models', { from: 'earliest', to: end }))
+      trainer.takeEvents(records);
     trainer.run(() => trainer.followModels(end));
     trainer.run(() => trainer.countRows());
     trainer.run(() => trainer.work());
@@ -108,17 +109,23 @@ export class Trainer {
     }
   }
 
-  private takeEvents(records: readonly { value: Buffer | null; headers: Readonly<Record<string, string>> }[]): void {
+  private takeEvents(
+    records: readonly { value: Buffer | null; headers: Readonly<Record<string, string>> }[],
+  ): void {
     for (const record of records) {
       const event = recordToEvent(record);
       if (isEvent(event, 'io.cardan.training.requested')) {
         this.requests.set(event.data.training, event.data);
-      } else if (isEvent(event, 'io.cardan.training.completed') || isEvent(event, 'io.cardan.training.failed')) {
+      } else if (
+        isEvent(event, 'io.cardan.training.completed') ||
+        isEvent(event, 'io.cardan.training.failed')
+      ) {
         this.requests.delete(event.data.training);
       } else if (isEvent(event, 'io.cardan.model.published')) {
         const { manifest } = event.data;
         const known = this.newest.get(manifest.name);
-        if (known === undefined || Number(manifest.version) > Number(known.version)) this.newest.set(manifest.name, manifest);
+        if (known === undefined || Number(manifest.version) > Number(known.version))
+          this.newest.set(manifest.name, manifest);
         const progress = this.progress(manifest.signalSet.id);
         progress.trained = true;
       }
@@ -136,23 +143,28 @@ export class Trainer {
 
   /** Follows `telemetry` from the beginning: how much is there is the sum of what the log holds. */
   private async countRows(): Promise<void> {
-    const { log, automatic } = this.options;
-    for await (const { records } of log.read('telemetry', { from: 'earliest', signal: this.stopping.signal })) {
+    const { log } = this.options;
+    for await (const { records } of log.read('telemetry', {
+      from: 'earliest',
+      signal: this.stopping.signal,
+    })) {
       for (const { key, value } of records) {
         if (key === null || value === null) continue;
         const batch = decodeTelemetry(value);
         const progress = this.progress(batch.signalSet);
         progress.rows += batch.times.length;
         progress.vehicles.add(key);
-        if (automatic && !progress.requested && this.enough(progress)) await this.request(batch.signalSet, progress);
+        if (!progress.requested && this.enough(progress)) await this.request(batch.signalSet, progress);
       }
     }
   }
 
   private enough({ rows, vehicles, rowsAtLastTraining, trained }: SetProgress): boolean {
-    const { rowsPerVehicleMin = CLOUD_DEFAULTS.trainer.rowsPerVehicleMin } = this.options;
-    const first = rowsPerVehicleMin * vehicles.size;
-    return rows >= Math.max(first, trained ? rowsAtLastTraining * CLOUD_DEFAULTS.trainer.growth : 0);
+    const { rowsPerVehicleMin = CLOUD_DEFAULTS.trainer.rowsPerVehicleMin, retrain } = this.options;
+    if (trained && !retrain) return false;
+    return (
+      rows >= Math.max(rowsPerVehicleMin * vehicles.size, rowsAtLastTraining * CLOUD_DEFAULTS.trainer.growth)
+    );
   }
 
   private async request(signalSet: string, progress: SetProgress): Promise<void> {
@@ -204,11 +216,18 @@ export class Trainer {
     } catch (error) {
       if (this.stopping.signal.aborted) throw error;
       const code = error instanceof CardanError ? error.code : 'SERVICE_FAILED';
-      await this.emit('io.cardan.training.failed', name, { training, model: name, code, message: messageOf(error) });
+      await this.emit('io.cardan.training.failed', name, {
+        training,
+        model: name,
+        code,
+        message: messageOf(error),
+      });
       this.onProblem(
         error instanceof CardanError
           ? error
-          : new CardanError('SERVICE_FAILED', `Training ${name} failed: ${messageOf(error)}`, { cause: error }),
+          : new CardanError('SERVICE_FAILED', `Training ${name} failed: ${messageOf(error)}`, {
+              cause: error,
+            }),
       );
     } finally {
       // Also after a failure: the next automatic try comes when there are more rows, not at once.
@@ -222,11 +241,18 @@ export class Trainer {
     reason: string,
     signalSet: SignalSet,
   ): Promise<{ files: ModelFiles; manifest: ModelManifest }> {
-    const { log, seed = CLOUD_DEFAULTS.trainer.seed, rowsMax = CLOUD_DEFAULTS.trainer.rowsMax } = this.options;
+    const {
+      log,
+      seed = CLOUD_DEFAULTS.trainer.seed,
+      rowsMax = CLOUD_DEFAULTS.trainer.rowsMax,
+    } = this.options;
     const name = modelName(signalSet.id);
     const query: TrainingDataQuery = {
       signalSet: signalSet.id,
-      offsets: offsetRanges(await log.resolve('telemetry', 'earliest'), await log.resolve('telemetry', 'latest')),
+      offsets: offsetRanges(
+        await log.resolve('telemetry', 'earliest'),
+        await log.resolve('telemetry', 'latest'),
+      ),
       eventOffsets: offsetRanges(
         await log.resolve('vehicle-events', 'earliest'),
         await log.resolve('vehicle-events', 'latest'),
@@ -242,7 +268,9 @@ export class Trainer {
       parent: parent === undefined ? null : { name, version: parent.version },
       createdAt: new Date(this.now()).toISOString(),
       seed,
-      ...(this.options.hyperParameters === undefined ? {} : { hyperParameters: this.options.hyperParameters }),
+      ...(this.options.hyperParameters === undefined
+        ? {}
+        : { hyperParameters: this.options.hyperParameters }),
       signal: this.stopping.signal,
       onData: (rows, vehicles, epochs) =>
         this.emit('io.cardan.training.started', name, {

@@ -73,13 +73,15 @@ export async function readTrainingData(log: EventLog, query: TrainingDataQuery):
   }
   const perVehicle = Math.max(1, Math.floor(query.rowsMax / Math.max(1, parts.size)));
   let rowsOverMax = 0;
-  const vehicles = [...parts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([vehicle, pieces]): VehicleRows => {
-    const joined = join(pieces);
-    const over = Math.max(0, joined.times.length - perVehicle);
-    rowsOverMax += over;
-    const signals = joined.values.length / joined.times.length;
-    return { vehicle, times: joined.times.subarray(over), values: joined.values.subarray(over * signals) };
-  });
+  const vehicles = [...parts]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([vehicle, pieces]): VehicleRows => {
+      const joined = join(pieces);
+      const over = Math.max(0, joined.times.length - perVehicle);
+      rowsOverMax += over;
+      const signals = joined.values.length / joined.times.length;
+      return { vehicle, times: joined.times.subarray(over), values: joined.values.subarray(over * signals) };
+    });
   const span = { from: Number.POSITIVE_INFINITY, to: Number.NEGATIVE_INFINITY };
   let rows = 0;
   for (const { times } of vehicles) {
@@ -95,7 +97,8 @@ export async function readTrainingData(log: EventLog, query: TrainingDataQuery):
 /** The ranges between two positions, as they go into the lineage. */
 export function offsetRanges(from: Offsets, to: Offsets): OffsetRanges {
   const ranges: OffsetRanges = {};
-  for (const [partition, end] of Object.entries(to)) ranges[partition] = { from: from[Number(partition)] ?? 0, to: end };
+  for (const [partition, end] of Object.entries(to))
+    ranges[partition] = { from: from[Number(partition)] ?? 0, to: end };
   return ranges;
 }
 
@@ -161,7 +164,10 @@ function keep(
   return kept;
 }
 
-function join(pieces: { times: Float64Array; values: Float32Array }[]): { times: Float64Array; values: Float32Array } {
+function join(pieces: { times: Float64Array; values: Float32Array }[]): {
+  times: Float64Array;
+  values: Float32Array;
+} {
   const rows = pieces.reduce((sum, { times }) => sum + times.length, 0);
   const size = pieces.reduce((sum, { values }) => sum + values.length, 0);
   const all = { times: new Float64Array(rows), values: new Float32Array(size) };

@@ -1,0 +1,432 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import mqtt from 'mqtt';
+import { Bridge } from '@cardan/bridge';
+import { RegistryClient } from '@cardan/cloud';
+import { aborted, CardanError, ensureDataDir, type Lineage } from '@cardan/shared';
+import { openEventLog, type EventLog } from '@cardan/shared/event-log';
+import { accountRows, type RowAccount } from './account.ts';
+import { startBroker } from './broker.ts';
+import { DemoTerminal } from './demo-terminal.ts';
+import { FAULT_KINDS, type FaultKind } from './faults.ts';
+import { simulatedCar } from './fleet.ts';
+import { LoopObserver, modelsFor, type ObservedModel } from './loop-observer.ts';
+import { SIM_TOPICS, type InjectRequest, type Sampled, type Truth } from './sim-topics.ts';
+
+export interface DemoOptions {
+  vehicles: number;
+  seed: number;
+  speedup: number;
+  /** Port of the page; 0 takes a free one. */
+  port: number;
+  /** Kept, and gone on with at the next start; undefined is a temporary folder that is removed at the end. */
+  dataDir?: string;
+  /** Faults to inject, one car each. */
+  faults: FaultKind[];
+  replay?: { path: string; dbcPath: string; vssPath?: string };
+  /** Stop by itself when the loop has closed twice. */
+  once: boolean;
+  /** With `once`: how long the loop may take, seconds. */
+  secondsMax: number;
+}
+
+/** The line of JSON that `--once` prints. */
+export interface DemoSummary {
+  loop: 'closed' | 'open';
+  /** Only when open: what did not come about. */
+  why?: string;
+  vehicles: number;
+  rows: RowAccount;
+  models: { name: string; version: string; trained_rows: number; lineage: Lineage; installed: number }[];
+  faults: { injected: number; detected: number; median_delay_s: number | null };
+  false_alarms_per_vehicle_hour: number;
+  log: 'sqlite' | 'kafka';
+  mqtt: string;
+  seconds: { train: number; install: number; total: number };
+}
+
+/** What the cloud process tells its parent when it is ready. */
+interface CloudReady {
+  registryUrl: string;
+  monitorUrl: string;
+  rootPath: string;
+}
+
+/**
+ * The composition root: starts everything in one process tree, with the same commands that start it on separate
+ * machines. This process holds the MQTT broker and the bridge; the fleet and the cloud are children of their
+ * own. They meet only over MQTT, HTTP and the log.
+ *
+ * Resolves to the summary; with `once` that is when the loop has closed twice or did not, else when `stop` aborts.
+ */
+export async function runDemo(
+  options: DemoOptions,
+  stop: AbortSignal,
+  terminal: DemoTerminal,
+): Promise<DemoSummary> {
+  const dataDir =
+    options.dataDir === undefined ? mkdtempSync(join(tmpdir(), 'cardan-')) : ensureDataDir(options.dataDir);
+  const closing: (() => Promise<unknown>)[] = [
+    async () => {
+      if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true });
+    },
+  ];
+  try {
+    const demo = new Demo(options, dataDir, stop, terminal, closing);
+    return await demo.run();
+  } finally {
+    for (const close of closing.reverse()) await close();
+  }
+}
+
+class Demo {
+  private readonly started = performance.now();
+  private readonly options: DemoOptions;
+  private readonly dataDir: string;
+  private readonly terminal: DemoTerminal;
+  private readonly closing: (() => Promise<unknown>)[];
+  /** Aborts when the user stops, or a child ends by itself. */
+  private readonly ending = new AbortController();
+  private failed: CardanError | undefined;
+
+  constructor(
+    options: DemoOptions,
+    dataDir: string,
+    stop: AbortSignal,
+    terminal: DemoTerminal,
+    closing: (() => Promise<unknown>)[],
+  ) {
+    this.options = options;
+    this.dataDir = dataDir;
+    this.terminal = terminal;
+    this.closing = closing;
+    void aborted(stop).then(() => this.ending.abort());
+  }
+
+  async run(): Promise<DemoSummary> {
+    const { options, dataDir, terminal, ending } = this;
+    const logUrl = `sqlite:${join(dataDir, 'log.db')}`;
+    const log = await openEventLog(logUrl);
+    this.closing.push(() => log.close());
+    const broker = await startBroker(0);
+    this.closing.push(() => broker.close());
+    const bridge = await Bridge.start({
+      mqttUrl: broker.url,
+      log,
+      onProblem: (error) => terminal.problem(error),
+    });
+    this.closing.push(() => bridge.close());
+    const cloud = await this.startCloud(logUrl, broker.url);
+    terminal.addresses({
+      page: cloud.monitorUrl,
+      api: cloud.registryUrl,
+      mqtt: broker.url,
+      log: logUrl,
+      dataDir,
+    });
+
+    const fleetIds = new Set(
+      Array.from(
+        { length: options.vehicles },
+        (_, i) => `car-${String(i + 1).padStart(Math.max(2, String(options.vehicles).length), '0')}`,
+      ),
+    );
+    const observer = new LoopObserver(log, fleetIds, ending.signal, (news) => terminal.news(news));
+    const observing = observer.run().catch((error: unknown) => {
+      if (!ending.signal.aborted) throw error;
+    });
+    const sampled = await this.followFleet(broker.url, observer);
+    const fleet = await this.startFleet(broker.url, cloud);
+    terminal.follow(() => bridge.counts.rows);
+
+    terminal.tryNext(broker.url, cloud.registryUrl);
+    const why = options.once
+      ? await this.closeLoop(observer, cloud.registryUrl, sampled.inject)
+      : await this.show(observer, sampled.inject);
+    const cars = await this.finish(fleet, sampled);
+    ending.abort();
+    await observing;
+    return this.summary(log, observer, cars, broker.url, why);
+  }
+
+  /** One round after the other; resolves to what did not come about, or undefined. */
+  private async closeLoop(
+    observer: LoopObserver,
+    registryUrl: string,
+    inject: (request: InjectRequest) => Promise<void>,
+  ): Promise<string | undefined> {
+    const { options, started } = this;
+    const deadline = started + options.secondsMax * 1000;
+    const signals = simulatedCar().map.set;
+    const models = () => modelsFor(observer.models, signals);
+    const everywhere = (model: ObservedModel | undefined) =>
+      model !== undefined && model.installed.size >= options.vehicles;
+
+    if (!(await observer.until(() => models().length >= 1, deadline))) return 'no first model was published';
+    if (!(await observer.until(() => everywhere(models()[0]), deadline)))
+      return `the first model is on ${models()[0]?.installed.size} of ${options.vehicles} cars`;
+    if (options.replay !== undefined) {
+      const replayed = () => observer.models.find(({ manifest }) => manifest.signalSet.id !== signals.id);
+      if (!(await observer.until(() => (replayed()?.installed.size ?? 0) >= 1, deadline)))
+        return 'the replayed car has no model of its own';
+    }
+    // Some minutes of normal driving with the model, to see whether it keeps quiet.
+    const quiet = performance.now() + Math.max(3000, (3 * 60_000) / options.speedup);
+    await observer.until(() => false, Math.min(quiet, deadline));
+    for (const [i, kind] of options.faults.entries())
+      await inject({ kind, vehicle: vehicleForFault(options, i) });
+    if (!(await observer.until(() => observer.faults.length >= options.faults.length, deadline)))
+      return 'the simulator did not inject every fault';
+    // Keep time for the second round.
+    const detectBy = Math.min(
+      deadline - 15_000,
+      performance.now() + Math.max(30_000, (25 * 60_000) / options.speedup),
+    );
+    const detected = await observer.until(
+      () => observer.faults.every(({ delayMs }) => delayMs !== undefined),
+      detectBy,
+    );
+    const before = models().length;
+    await new RegistryClient(registryUrl).requestTraining({
+      signalSet: signals.id,
+      reason: 'second round of the loop',
+    });
+    if (!(await observer.until(() => models().length > before, deadline)))
+      return 'no second model was published';
+    if (!(await observer.until(() => everywhere(models().at(-1)), deadline)))
+      return `the second model is on ${models().at(-1)?.installed.size} of ${options.vehicles} cars`;
+    if (!detected) {
+      const missed = observer.faults.filter(({ delayMs }) => delayMs === undefined);
+      return `not detected: ${missed.map(({ vehicle, fault }) => `${fault.kind} of ${vehicle}`).join(', ')}`;
+    }
+    return undefined;
+  }
+
+  /** Runs until it is stopped; a fault now and then, once the fleet has its first model. */
+  private async show(
+    observer: LoopObserver,
+    inject: (request: InjectRequest) => Promise<void>,
+  ): Promise<undefined> {
+    const { options } = this;
+    const never = Number.POSITIVE_INFINITY;
+    const signals = simulatedCar().map.set;
+    const first = () => modelsFor(observer.models, signals)[0];
+    if (!(await observer.until(() => (first()?.installed.size ?? 0) >= options.vehicles, never))) return;
+    for (const [i, kind] of options.faults.entries()) {
+      if (
+        await observer.until(() => this.ending.signal.aborted, performance.now() + (i === 0 ? 5_000 : 20_000))
+      )
+        return;
+      if (this.ending.signal.aborted) return;
+      await inject({ kind, vehicle: vehicleForFault(options, i) });
+    }
+    await aborted(this.ending.signal);
+  }
+
+  private async startCloud(logUrl: string, mqttUrl: string): Promise<CloudReady> {
+    const { options } = this;
+    const child = this.startChild('cloud', cloudCommand(), [
+      ...['all', '--log', logUrl, '--mqtt', mqttUrl, '--data', this.dataDir, '--registry-port', '0'],
+      ...['--monitor-port', String(options.port), '--seed', String(options.seed)],
+      ...(options.once ? ['--no-retrain'] : []),
+    ]);
+    const ready = await Promise.race([
+      new Promise<CloudReady>((resolve) =>
+        child.once('message', (message) => resolve(message as CloudReady)),
+      ),
+      aborted(this.ending.signal).then(() => undefined),
+    ]);
+    if (ready === undefined) throw this.failed ?? new CardanError('LOOP_OPEN', 'Stopped while starting.');
+    return ready;
+  }
+
+  private async startFleet(mqttUrl: string, cloud: CloudReady): Promise<ChildProcess> {
+    const { options } = this;
+    const { replay } = options;
+    return this.startChild('fleet', fileURLToPath(new URL('../bin/cardan-sim.js', import.meta.url)), [
+      ...[
+        'fleet',
+        '--vehicles',
+        String(options.vehicles),
+        '--seed',
+        String(options.seed),
+        '--speedup',
+        String(options.speedup),
+      ],
+      ...[
+        '--mqtt',
+        mqttUrl,
+        '--data',
+        join(this.dataDir, 'fleet'),
+        '--registry',
+        cloud.registryUrl,
+        '--root',
+        cloud.rootPath,
+      ],
+      ...(replay === undefined ? [] : ['--replay', replay.path, '--dbc', replay.dbcPath]),
+      ...(replay?.vssPath === undefined ? [] : ['--vss', replay.vssPath]),
+    ]);
+  }
+
+  /** A child that ends by itself ends the demo; its last words are the error. */
+  private startChild(name: string, command: string, args: string[]): ChildProcess {
+    const child = fork(command, args, { silent: true });
+    let words = '';
+    child.stderr?.on('data', (data: Buffer) => {
+      words = (words + data.toString('utf8')).slice(-4000);
+      this.terminal.childSays(name, data.toString('utf8'));
+    });
+    const exited = new Promise<void>((resolve) => {
+      child.once('exit', (code, signal) => {
+        resolve();
+        if (this.ending.signal.aborted) return;
+        this.failed ??=
+          lastError(words) ??
+          new CardanError(
+            'SERVICE_FAILED',
+            `The ${name} process ended by itself (${signal ?? code}):\n${words.trim()}`,
+          );
+        this.ending.abort();
+      });
+    });
+    this.closing.push(async () => {
+      this.ending.abort();
+      child.kill('SIGTERM');
+      const kill = setTimeout(() => child.kill('SIGKILL'), 10_000);
+      await exited;
+      clearTimeout(kill);
+    });
+    return child;
+  }
+
+  /** Listens to what the fleet says of itself, and gives a way to speak to it. */
+  private async followFleet(
+    mqttUrl: string,
+    observer: LoopObserver,
+  ): Promise<{
+    inject: (request: InjectRequest) => Promise<void>;
+    finish: () => Promise<void>;
+    cars: Promise<Sampled[]>;
+  }> {
+    const client = await mqtt.connectAsync(mqttUrl, { protocolVersion: 4, clientId: 'cardan-demo' });
+    this.closing.push(() => client.endAsync(true));
+    await client.subscribeAsync([SIM_TOPICS.truth, SIM_TOPICS.sampled], { qos: 1 });
+    const cars = new Promise<Sampled[]>((resolve) => {
+      client.on('message', (topic, payload) => {
+        const value: unknown = JSON.parse(payload.toString('utf8'));
+        if (topic === SIM_TOPICS.truth) observer.injected(value as Truth);
+        else resolve(value as Sampled[]);
+      });
+    });
+    return {
+      inject: async (request) => {
+        await client.publishAsync(SIM_TOPICS.inject, JSON.stringify(request), { qos: 1 });
+      },
+      finish: async () => {
+        await client.publishAsync(SIM_TOPICS.finish, '', { qos: 1 });
+      },
+      cars,
+    };
+  }
+
+  /** Lets the fleet come to rest: every row acknowledged, or half a minute gone. */
+  private async finish(
+    fleet: ChildProcess,
+    { finish, cars }: { finish: () => Promise<void>; cars: Promise<Sampled[]> },
+  ): Promise<Sampled[]> {
+    if (this.failed !== undefined) throw this.failed;
+    if (fleet.exitCode !== null || fleet.signalCode !== null) return [];
+    this.terminal.note('stopping', 'the cars send what waits in their outboxes');
+    await finish();
+    const late = new Promise<Sampled[]>((resolve) => setTimeout(() => resolve([]), 30_000).unref());
+    return Promise.race([cars, late]);
+  }
+
+  private async summary(
+    log: EventLog,
+    observer: LoopObserver,
+    cars: Sampled[],
+    mqttUrl: string,
+    notYet: string | undefined,
+  ): Promise<DemoSummary> {
+    const { options } = this;
+    const rows = await accountRows(log, cars);
+    const delays = observer.faults
+      .flatMap(({ delayMs }) => (delayMs === undefined ? [] : [delayMs / 1000]))
+      .sort((a, b) => a - b);
+    const hours = observer.healthyHours(cars[0]?.endTime ?? 0);
+    const installs = observer.models.flatMap(({ publishedAt, installedAt }) =>
+      installedAt === undefined ? [] : [installedAt - publishedAt],
+    );
+    const why =
+      notYet ??
+      (cars.length === 0
+        ? 'the fleet did not come to rest'
+        : rows.lost > 0
+          ? `${rows.lost} rows are missing in the log`
+          : undefined);
+    const summary: DemoSummary = {
+      loop: why === undefined ? 'closed' : 'open',
+      ...(why === undefined ? {} : { why }),
+      vehicles: options.vehicles,
+      rows,
+      models: observer.models.map(({ manifest, installed }) => ({
+        name: manifest.name,
+        version: manifest.version,
+        trained_rows: manifest.lineage.rows,
+        lineage: manifest.lineage,
+        installed: installed.size,
+      })),
+      faults: {
+        injected: observer.faults.length,
+        detected: delays.length,
+        median_delay_s: delays.length === 0 ? null : round(median(delays)),
+      },
+      false_alarms_per_vehicle_hour: hours === 0 ? 0 : round(observer.falseAlarms / hours),
+      log: 'sqlite',
+      mqtt: mqttUrl,
+      seconds: {
+        train: round(Math.max(0, ...observer.trainingSeconds)),
+        install: round(Math.max(0, ...installs) / 1000),
+        total: round((performance.now() - this.started) / 1000),
+      },
+    };
+    return summary;
+  }
+}
+
+/** Faults go to different cars, spread over the fleet. */
+function vehicleForFault({ vehicles, faults }: DemoOptions, index: number): string {
+  const step = Math.max(1, Math.floor(vehicles / faults.length));
+  const number = 1 + ((index * step) % vehicles);
+  return `car-${String(number).padStart(Math.max(2, String(vehicles).length), '0')}`;
+}
+
+/** Kinds for a number of faults, each kind in turn, at most one per car. */
+export function faultKinds(count: number): FaultKind[] {
+  return Array.from({ length: count }, (_, i) => FAULT_KINDS[i % FAULT_KINDS.length] as FaultKind);
+}
+
+function cloudCommand(): string {
+  return fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta.resolve('@cardan/cloud')));
+}
+
+/** The error line that a command prints (`error CODE: message`), as the error it was. */
+function lastError(words: string): CardanError | undefined {
+  const match = /^error ([A-Z_]+): ([\s\S]*)$/m.exec(words);
+  return match === null
+    ? undefined
+    : new CardanError(match[1] as CardanError['code'], (match[2] as string).trim());
+}
+
+function median(sorted: readonly number[]): number {
+  const middle = sorted.length / 2;
+  return ((sorted[Math.ceil(middle) - 1] as number) + (sorted[Math.floor(middle)] as number)) / 2;
+}
+
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
