@@ -4,6 +4,7 @@ export * from './errors.ts';
 export * from './events.ts';
 export * from './log-topics.ts';
 export * from './mqtt-topics.ts';
+export * from './sequence-deduplicator.ts';
 export * from './signal-set.ts';
 export * from './telemetry.ts';
 export * from './model/manifest.ts';
