@@ -55,6 +55,8 @@ export class Outbox {
       ),
       insertRow: this.db.prepare('INSERT INTO rows (time, "values", score, context) VALUES (?, ?, ?, ?)'),
       insertEvent: this.db.prepare('INSERT INTO events (json) VALUES (?)'),
+      oldestRow: this.db.prepare<[], { n: number | null }>('SELECT min(sequence) AS n FROM rows'),
+      oldestEvent: this.db.prepare<[], { n: number | null }>('SELECT min(sequence) AS n FROM events'),
       first: this.db.prepare<[], RowRecord>('SELECT * FROM rows ORDER BY sequence LIMIT 1'),
       run: this.db.prepare<[number, number, number], RowRecord>(
         'SELECT * FROM rows WHERE sequence >= ? AND context = ? ORDER BY sequence LIMIT ?',
@@ -86,6 +88,15 @@ export class Outbox {
 
   get pendingEvents(): number {
     return this.events;
+  }
+
+  /** Sequence number of the oldest row (event) that is not acknowledged; infinite when there is none. */
+  get oldestRow(): number {
+    return this.statements.oldestRow.get()?.n ?? Number.POSITIVE_INFINITY;
+  }
+
+  get oldestEvent(): number {
+    return this.statements.oldestEvent.get()?.n ?? Number.POSITIVE_INFINITY;
   }
 
   /** Sequence number that the next row will get. */

@@ -31,10 +31,9 @@ export interface UplinkOptions {
 
 /** One stream of the outbox: at most one batch of it is under way, so that its order holds. */
 interface Flight {
-  first: number;
+  /** Sequence number of its last row or event. */
   last: number;
-  tries: number;
-  timer: NodeJS.Timeout | undefined;
+  timer: NodeJS.Timeout;
 }
 
 /**
@@ -169,15 +168,11 @@ export class Uplink {
       return;
     }
     if (ack.epoch !== outbox.epoch) return; // for an outbox that is no more
-    for (const [first, last] of ack.rows) {
-      outbox.acknowledgeRows(first, last);
-      if (this.rows !== undefined && first <= this.rows.first && last >= this.rows.last) this.land('rows');
-    }
-    for (const [first, last] of ack.events) {
-      outbox.acknowledgeEvents(first, last);
-      if (this.events !== undefined && first <= this.events.first && last >= this.events.last)
-        this.land('events');
-    }
+    for (const [first, last] of ack.rows) outbox.acknowledgeRows(first, last);
+    for (const [first, last] of ack.events) outbox.acknowledgeEvents(first, last);
+    // A flight has landed when nothing of it is left; the acknowledgement of a part lets it fly on.
+    if (this.rows !== undefined && outbox.oldestRow > this.rows.last) this.land('rows');
+    if (this.events !== undefined && outbox.oldestEvent > this.events.last) this.land('events');
     this.pump();
     this.checkDrained();
   }
@@ -214,7 +209,7 @@ export class Uplink {
     if (batch === undefined) return; // rows that are still in memory; they announce themselves
     this.publish(mqttTopic(vehicle, 'telemetry'), encodeTelemetry(batch), false);
     const last = batch.firstSequence + batch.times.length - 1;
-    this.rows = this.takeOff(batch.firstSequence, last, tries, (again) => {
+    this.rows = this.takeOff(last, tries, (again) => {
       this.rows = undefined;
       this.sendRows(again);
     });
@@ -224,19 +219,19 @@ export class Uplink {
     const [event] = this.options.outbox.oldestEvents(1);
     if (event === undefined) return;
     this.publish(mqttTopic(this.options.vehicle, 'event'), Buffer.from(event.json), false);
-    this.events = this.takeOff(event.sequence, event.sequence, tries, (again) => {
+    this.events = this.takeOff(event.sequence, tries, (again) => {
       this.events = undefined;
       this.sendEvents(again);
     });
   }
 
-  private takeOff(first: number, last: number, tries: number, again: (tries: number) => void): Flight {
+  private takeOff(last: number, tries: number, again: (tries: number) => void): Flight {
     const wait = this.options.ackTimeoutMs * 2 ** Math.min(tries, 3);
     const timer = setTimeout(() => {
       // While offline nothing is sent; the next connection begins anew.
       if (this.client.connected) again(tries + 1);
     }, wait);
-    return { first, last, tries, timer };
+    return { last, timer };
   }
 
   private publishReported(): void {
