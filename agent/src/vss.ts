@@ -81,7 +81,8 @@ function parseEntry(
   value: unknown,
 ): { dbcName: string; path: string; unit?: string } | Error | undefined {
   if (typeof value === 'string') return { dbcName: key, path: value };
-  if (typeof value !== 'object' || value === null) return new Error(`entry "${key}" has no VSS path`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    return new Error(`entry "${key}" has no VSS path`);
   const overlay = value as Record<string, unknown>;
   const source = (overlay.dbc2vss ?? overlay.dbc) as Record<string, unknown> | string | undefined;
   if (source === undefined || source === null) return undefined;
