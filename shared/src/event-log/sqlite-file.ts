@@ -57,8 +57,8 @@ const PAGE_BYTES = 16_384;
 /** A checkpoint blocks the event loop: with 4 MiB to copy it stays short. */
 const CHECKPOINT_PAGES = (4 * 1024 * 1024) / PAGE_BYTES;
 /** SQLite's own wait for a lock blocks the event loop; the longer wait is `whenFree`'s. */
-const LOCK_BLOCK_MS = 20;
-/** With the waits below about 15 s: far more than any transaction of ours lasts. */
+const LOCK_BLOCK_MS = 5;
+/** With the pauses between them about 10 s: far more than any transaction of ours lasts. */
 const LOCK_ATTEMPTS = 400;
 
 /**

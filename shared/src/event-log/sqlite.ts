@@ -313,7 +313,11 @@ export class SqliteEventLog implements EventLog {
   }
 
   #write<T>(work: () => T): Promise<T> {
-    return this.#tried(whenFree(() => this.#query(() => transaction(this.#db, work))));
+    const attempt = () => {
+      if (this.#closing !== undefined) throw this.#closed();
+      return transaction(this.#db, work);
+    };
+    return this.#tried(whenFree(attempt));
   }
 
   #closed(): CardanError {
