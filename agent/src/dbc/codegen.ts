@@ -1,4 +1,4 @@
-import type { Branch } from './dbc.ts';
+import type { Branch, Signal } from './dbc.ts';
 
 /** Eight bytes to turn the bits of floats into numbers and back. */
 const scratch = new ArrayBuffer(8);
@@ -23,4 +23,17 @@ export function inRanges(variable: string, ranges: Branch['ranges']): string {
       first === last ? `${variable} === ${first}` : `(${variable} >= ${first} && ${variable} <= ${last})`,
     )
     .join(' || ');
+}
+
+/** The signals that a selector selects, as indices, those of the same ranges together. */
+export function groupByRanges(signals: Signal[], selector: number): [Branch['ranges'], number[]][] {
+  const groups = new Map<string, [Branch['ranges'], number[]]>();
+  signals.forEach(({ branch }, i) => {
+    if (branch?.selector !== selector) return;
+    const key = branch.ranges.join(' ');
+    const group = groups.get(key);
+    if (group) group[1].push(i);
+    else groups.set(key, [branch.ranges, [i]]);
+  });
+  return [...groups.values()];
 }

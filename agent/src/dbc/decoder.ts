@@ -4,6 +4,7 @@ import { exactValue } from './exact.ts';
 import { fromFloat16 } from './float16.ts';
 import { bytesNeeded, cut, type Piece, pieces } from './layout.ts';
 import {
+  groupByRanges,
   inRanges,
   literal,
   SCRATCH_FLOAT32,
@@ -148,6 +149,11 @@ type Generated = (
   float64: Float64Array,
 ) => (data: Uint8Array) => void;
 
+/** Signals in one generated function: V8 leaves functions of more than 60 kB of bytecode unoptimised. */
+const BLOCK_SIGNALS_MAX = 128;
+/** Up to here single stores beat a call of `fill`. */
+const CLEAR_SINGLY_MAX = 32;
+
 /**
  * The source of one message's decoder. Only numbers out of the parsed DBC go into it, never a text of the file.
  *
@@ -167,41 +173,52 @@ type Generated = (
  */
 function generate(message: Message, first: number, length: number): Generated {
   const { signals } = message;
+  const parts: string[] = [];
+  /** Statements as they are, or in functions of their own where the message is big. */
+  const block = (statements: string[]): string => {
+    if (signals.length <= BLOCK_SIGNALS_MAX) return statements.join('\n');
+    const calls: string[] = [];
+    for (let i = 0; i < statements.length; i += BLOCK_SIGNALS_MAX) {
+      const body = statements.slice(i, i + BLOCK_SIGNALS_MAX).join('\n');
+      calls.push(`part${parts.length}(d);`);
+      parts.push(`function part${parts.length}(d) {\n${body}\n}`);
+    }
+    return calls.join('\n');
+  };
   const read = (i: number): string => {
     const slot = first + i;
-    const code = [`v[${slot}] = ${valueCode(signals[i]!, i)};`];
-    if (signals[i]!.branch) code.push(`p[${slot}] = 1;`);
-    if (signals[i]!.selects) code.push(branches(i));
+    const signal = signals[i]!;
+    const code = [`v[${slot}] = ${valueCode(signal, i)};`];
+    if (signal.branch) code.push(`p[${slot}] = 1;`);
+    if (signal.selects) code.push(branches(i));
     return code.join('\n');
   };
   /** Signals that a selector selects, those of the same ranges together. */
   const branches = (selector: number): string => {
-    const groups = new Map<string, number[]>();
-    signals.forEach(({ branch }, i) => {
-      if (branch?.selector !== selector) return;
-      const condition = inRanges(`m${selector}`, branch.ranges);
-      groups.set(condition, [...(groups.get(condition) ?? []), i]);
-    });
-    if (groups.size === 0) return '';
-    const code = [...groups].map(
-      ([condition, group]) => `if (${condition}) {\n${group.map(read).join('\n')}\n}`,
-    );
-    // cantools selects by the scaled value, cut to an integer.
-    return [`const m${selector} = Math.trunc(v[${first + selector}]);`, ...code].join('\n');
+    const groups = groupByRanges(signals, selector);
+    if (groups.length === 0) return '';
+    const name = `m${selector}`;
+    return [
+      // cantools selects by the scaled value, cut to an integer.
+      `const ${name} = Math.trunc(v[${first + selector}]);`,
+      ...groups.map(([ranges, group]) => `if (${inRanges(name, ranges)}) {\n${block(group.map(read))}\n}`),
+    ].join('\n');
   };
   const always = signals.flatMap((signal, i) => (signal.branch ? [] : [i]));
   const muxed = signals.flatMap((signal, i) => (signal.branch ? [i] : []));
-  const source = `'use strict';
-let whole = false;
-return function (d) {
+  const clear =
+    muxed.length <= CLEAR_SINGLY_MAX
+      ? muxed.map((i) => `p[${first + i}] = 0;`).join('\n')
+      : `p.fill(0, ${first}, ${first + signals.length}); whole = false;`;
+  const body = `
 if (d.length < ${length}) { short(d); whole = false; return; }
-${muxed.map((i) => `p[${first + i}] = 0;`).join('\n')}
-${always.map(read).join('\n')}
+${clear}
+${block(always.map(read))}
 if (!whole) {
 ${always.map((i) => `p[${first + i}] = 1;`).join('\n')}
 whole = true;
-}
-};`;
+}`;
+  const source = `'use strict';\nlet whole = false;\n${parts.join('\n')}\nreturn function (d) {${body}\n};`;
   // eslint-disable-next-line @typescript-eslint/no-implied-eval
   return new Function(
     'v',

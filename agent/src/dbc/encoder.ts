@@ -1,5 +1,6 @@
 import { CardanError } from '@cardan/shared';
 import {
+  groupByRanges,
   inRanges,
   literal,
   SCRATCH_FLOAT32,
@@ -8,7 +9,7 @@ import {
   SCRATCH_LOW,
   SCRATCH_WORDS,
 } from './codegen.ts';
-import type { Branch, Dbc, Message, Signal } from './dbc.ts';
+import type { Dbc, Message, Signal } from './dbc.ts';
 import { roundHalfEven, toFloat16 } from './float16.ts';
 import { cut, type Piece, pieces } from './layout.ts';
 
@@ -110,19 +111,17 @@ function generate(message: Message): Run {
   const write = (i: number): string =>
     signalCode(signals[i]!, i) + (signals[i]!.selects ? `\n${branches(i)}` : '');
   const branches = (selector: number): string => {
-    const groups = new Map<string, number[]>();
-    const known: Branch['ranges'] = [...(signals[selector]?.choices?.keys() ?? [])].map((id) => [id, id]);
-    signals.forEach(({ branch }, i) => {
-      if (branch?.selector !== selector) return;
-      const condition = inRanges(`m${selector}`, branch.ranges);
-      groups.set(condition, [...(groups.get(condition) ?? []), i]);
-      known.push(...branch.ranges);
-    });
-    if (groups.size === 0) return '';
+    const groups = groupByRanges(signals, selector);
+    if (groups.length === 0) return '';
+    const name = `m${selector}`;
+    // Values that only have a name are branches too, without signals.
+    const named = [...(signals[selector]?.choices?.keys() ?? [])].map((id) => [id, id] as const);
     return [
-      `const m${selector} = Math.trunc(v[${selector}]);`,
-      ...[...groups].map(([condition, group]) => `if (${condition}) {\n${group.map(write).join('\n')}\n}`),
-      `if (!(${inRanges(`m${selector}`, known)})) noBranch(${selector}, v[${selector}]);`,
+      `const ${name} = Math.trunc(v[${selector}]);`,
+      ...groups.map(
+        ([ranges, group]) => `if (${inRanges(name, ranges)}) {\n${group.map(write).join('\n')}\n}`,
+      ),
+      `if (!(${inRanges(name, [...named, ...groups.flatMap(([ranges]) => ranges)])})) noBranch(${selector}, v[${selector}]);`,
     ].join('\n');
   };
   const roots = signals.flatMap((signal, i) => (signal.branch ? [] : [i]));
@@ -171,7 +170,7 @@ function signalCode(signal: Signal, i: number): string {
     if (length === 16)
       return [
         `r = float16(${value});`,
-        `if (v[${i}] === undefined || ((r & 0x7fff) === 0x7c00 && Number.isFinite(v[${i}]))) bad(${i}, v[${i}]);`,
+        `if (v[${i}] === undefined || ((r & 0x7c00) === 0x7c00 && Number.isFinite(v[${i}]))) bad(${i}, v[${i}]);`,
         bytes(all, 0, 16, 'r'),
       ].join('\n');
     const [array, words] = length === 32 ? ['float32', ['words[0]']] : ['float64', WORDS];

@@ -198,6 +198,8 @@ class DbcReader {
     if (Number(length) === 0) return `${name} has no bits: left out`;
     if (Number(start) + Number(length) > 16 * LENGTH_BYTES_MAX)
       return `${name} is beyond any frame: left out`;
+    if (match[9] === undefined || match[11] === undefined)
+      this.#warn(this.#in.line(this.#start), `${name} has no [minimum|maximum] "unit": taken without`);
     this.#message?.signals.push({
       name,
       marker,

@@ -5,7 +5,7 @@ const KEYWORDS =
   'BU_BO_REL_ EV_ EV_DATA_ ENVVAR_DATA_ SGTYPE_ SGTYPE_VAL_ SIG_TYPE_REF_ SIGTYPE_VALTYPE_ CAT_ CAT_DEF_ FILTER';
 const KEYWORD = `(?:${KEYWORDS.split(' ').join('|')})(?![^\\s:"])`;
 
-const SPACE = /(?:\s|\/\/[^\n]*)*/y;
+const SPACE = /(?:\s+|\/\/[^\n]*)*/y;
 const STATEMENT_LINE = new RegExp(`^[ \\t]*${KEYWORD}`, 'gm');
 const STATEMENT_HERE = new RegExp(KEYWORD, 'y');
 const STRING_END = new RegExp(`"(?=\\s*(?:;|$|\\n[ \\t]*${KEYWORD}))`, 'y');
@@ -69,10 +69,11 @@ export class Scanner {
       STRING_END.lastIndex = quote;
       if (STRING_END.test(this.text)) return this.#stringUpTo(start, quote);
       if (first !== -1) continue;
+      if (this.#nextStatement(start) < quote) return null;
       first = quote;
       limit = this.#nextStatement(quote);
     }
-    return first === -1 || this.#nextStatement(start) < first ? null : this.#stringUpTo(start, first);
+    return first === -1 ? null : this.#stringUpTo(start, first);
   }
 
   /** Behind the `;` of the statement; what is wrong if something else stands there. */
