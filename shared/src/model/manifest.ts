@@ -1,4 +1,6 @@
-import type { SignalSet } from '../signal-set.ts';
+import { parseSignalSet, type SignalSet } from '../signal-set.ts';
+import { messageOf } from '../errors.ts';
+import { invalid, JsonFields, numberAt } from './json-fields.ts';
 
 /**
  * `manifest.json`: everything that a car or a service needs beside the TensorFlow.js LayersModel files
@@ -93,4 +95,175 @@ export interface Lineage {
   hyperParameters: Record<string, number | string>;
   codeVersion: string;
   parent: ModelRef | null;
+}
+
+/**
+ * Most rows that a score may depend on (`windowRows + smoothingRows - 1`): as many as cars and services keep,
+ * so that a model which is installed while the car drives scores from its first row on.
+ */
+export const SCORE_ROWS_MAX = 256;
+
+/** Most inputs of a network: a mean and a deviation for each of `SIGNALS_MAX` signals. */
+const INPUTS_MAX = 2000;
+/** 64 MiB, the most that the registry stores and a car loads. */
+const FILE_BYTES_MAX = 64 * 1024 * 1024;
+// Names become parts of paths and URLs: no slash, no leading dot.
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const SHA256 = /^[0-9a-f]{64}$/;
+
+/** Parses `manifest.json` of unknown origin. Throws MODEL_INVALID, saying which field is wrong and how. */
+export function parseManifest(bytes: Uint8Array): ModelManifest {
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch (cause) {
+    throw invalid(`manifest.json is not JSON (${messageOf(cause)})`, cause);
+  }
+  return readManifest(value);
+}
+
+/**
+ * The bytes of `manifest.json`: fields in the order of this file, maps sorted by key, so that the same manifest
+ * gives the same bytes however it was put together. Throws MODEL_INVALID, as the parser would.
+ */
+export function serializeManifest(manifest: ModelManifest): Buffer {
+  return Buffer.from(`${JSON.stringify(readManifest(manifest), undefined, 1)}\n`);
+}
+
+function readManifest(value: unknown): ModelManifest {
+  const fields = new JsonFields(value, 'manifest');
+  const schema = fields.oneOf('schema', [1]);
+  const name = fields.string('name', NAME);
+  const version = fields.string('version', NAME);
+  const createdAt = fields.time('createdAt');
+  const signalSet = readSignalSet(fields);
+  const engine = fields.oneOf('engine', ['dense']);
+  const features = readFeatures(fields.object('features'), signalSet.signals.length);
+  const score = readScore(fields.object('score'), features);
+  const manifest: ModelManifest = {
+    schema,
+    name,
+    version,
+    createdAt,
+    signalSet,
+    engine,
+    features,
+    score,
+    alarm: readAlarm(fields.object('alarm')),
+    files: readFiles(fields.object('files')),
+    lineage: readLineage(fields.object('lineage')),
+    metrics: fields.record('metrics', (metric, path) => numberAt(metric, path)),
+  };
+  fields.end();
+  return manifest;
+}
+
+function readSignalSet(fields: JsonFields): SignalSet {
+  const set = fields.object('signalSet');
+  set.value('id');
+  set.value('signals');
+  set.end();
+  try {
+    return parseSignalSet(fields.value('signalSet'));
+  } catch (cause) {
+    throw invalid(`manifest.signalSet: ${messageOf(cause).replace(/\.$/, '')}`, cause);
+  }
+}
+
+function readFeatures(fields: JsonFields, signals: number): FeatureSpec {
+  const spec: FeatureSpec = {
+    windowRows: fields.integer('windowRows', 1, SCORE_ROWS_MAX),
+    gapMs: fields.positive('gapMs'),
+    inputs: fields.list('inputs', 1, INPUTS_MAX, (value, path): FeatureInput => {
+      const input = new JsonFields(value, path);
+      const read: FeatureInput = {
+        signal: input.integer('signal', 0, signals - 1),
+        statistic: input.oneOf('statistic', ['mean', 'deviation']),
+        center: input.number('center'),
+        scale: input.positive('scale'),
+      };
+      input.end();
+      return read;
+    }),
+    clip: fields.positive('clip'),
+  };
+  fields.end();
+  return spec;
+}
+
+function readScore(fields: JsonFields, { windowRows, inputs }: FeatureSpec): ScoreSpec {
+  const spec: ScoreSpec = {
+    smoothingRows: fields.integer('smoothingRows', 1, SCORE_ROWS_MAX - windowRows + 1),
+    residualCenter: fields.numbers('residualCenter', inputs.length),
+    residualScale: fields.numbers('residualScale', inputs.length, Number.MIN_VALUE),
+  };
+  fields.end();
+  return spec;
+}
+
+function readAlarm(fields: JsonFields): AlarmSpec {
+  const threshold = fields.positive('threshold');
+  const spec: AlarmSpec = {
+    threshold,
+    raiseAfterRows: fields.integer('raiseAfterRows', 1),
+    clearBelow: fields.number('clearBelow', Number.MIN_VALUE, threshold),
+    clearAfterRows: fields.integer('clearAfterRows', 1),
+  };
+  fields.end();
+  return spec;
+}
+
+function readFiles(fields: JsonFields): ModelManifest['files'] {
+  const file = (name: string): FileRef => {
+    const ref = fields.object(name);
+    const read = { sha256: ref.string('sha256', SHA256), length: ref.integer('length', 1, FILE_BYTES_MAX) };
+    ref.end();
+    return read;
+  };
+  const files = { 'model.json': file('model.json'), 'weights.bin': file('weights.bin') };
+  fields.end();
+  return files;
+}
+
+function readLineage(fields: JsonFields): Lineage {
+  const lineage: Lineage = {
+    topic: fields.string('topic'),
+    offsets: readOffsets(fields, 'offsets'),
+    eventOffsets: readOffsets(fields, 'eventOffsets'),
+    span: readSpan(fields.object('span')),
+    rows: fields.integer('rows'),
+    vehicles: fields.integer('vehicles'),
+    rowsExcluded: fields.integer('rowsExcluded'),
+    duplicatesDropped: fields.integer('duplicatesDropped'),
+    seed: fields.integer('seed', -Number.MAX_SAFE_INTEGER),
+    hyperParameters: fields.record('hyperParameters', (value, path) =>
+      typeof value === 'string' ? value : numberAt(value, path),
+    ),
+    codeVersion: fields.string('codeVersion'),
+    parent: fields.value('parent') === null ? null : readParent(fields.object('parent')),
+  };
+  fields.end();
+  return lineage;
+}
+
+function readOffsets(fields: JsonFields, name: 'offsets' | 'eventOffsets'): Lineage['offsets'] {
+  return fields.record(name, (value, path) => {
+    const range = new JsonFields(value, path);
+    const from = range.integer('from');
+    const read = { from, to: range.integer('to', from) };
+    range.end();
+    return read;
+  });
+}
+
+function readSpan(fields: JsonFields): Lineage['span'] {
+  const span = { from: fields.time('from'), to: fields.time('to') };
+  fields.end();
+  return span;
+}
+
+function readParent(fields: JsonFields): ModelRef {
+  const parent = { name: fields.string('name', NAME), version: fields.string('version', NAME) };
+  fields.end();
+  return parent;
 }
