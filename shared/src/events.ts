@@ -179,7 +179,11 @@ export function parseCloudEvent(json: string | Uint8Array): CloudEvent {
   for (const attribute of ['type', 'source', 'id', 'time'])
     if (typeof event[attribute] !== 'string' || event[attribute] === '')
       throw bad(`"${attribute}" is not a string with text`);
-  if (Number.isNaN(Date.parse(event.time as string))) throw bad('"time" is not a time');
+  for (const attribute of ['outboxepoch', 'sequence'])
+    if (event[attribute] !== undefined && typeof event[attribute] !== 'string')
+      throw bad(`"${attribute}" is not a string`);
+  // The log has no times before 1970.
+  if (!(Date.parse(event.time as string) >= 0)) throw bad('"time" is not a time from 1970 on');
   if (!('data' in event)) throw bad('it has no "data"');
   return value as CloudEvent;
 }

@@ -151,6 +151,8 @@ class Writer {
 
   number(field: number, value: number): void {
     if (value === 0) return;
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw new CardanError('TELEMETRY_MALFORMED', `${value} is not a whole number from 0 to 2^53.`);
     this.reserve(20);
     this.varint((field << 3) | VARINT);
     this.varint(value);
@@ -286,6 +288,16 @@ class Reader {
     throw this.bad('a number has more than 10 bytes');
   }
 
+  /** A field that we do not know may hold any 64 bits, a negative number for example. */
+  private skipVarint(): void {
+    for (let i = 0; i < 10; i++) {
+      const byte = this.data[this.at++];
+      if (byte === undefined) throw this.bad('it ends within a number');
+      if (byte < 0x80) return;
+    }
+    throw this.bad('a number has more than 10 bytes');
+  }
+
   bytes(): Uint8Array {
     const length = this.varint();
     const end = this.at + length;
@@ -306,7 +318,8 @@ class Reader {
     const length = part.byteLength / 4;
     if (littleEndian && part.byteOffset % 4 === 0)
       return new Float32Array(part.buffer, part.byteOffset, length);
-    if (littleEndian) return new Float32Array(part.slice().buffer, 0, length);
+    // A copy is aligned. (`slice` would not copy a Buffer.)
+    if (littleEndian) return new Float32Array(new Uint8Array(part).buffer, 0, length);
     const view = new DataView(part.buffer, part.byteOffset, part.byteLength);
     return Float32Array.from({ length }, (_, i) => view.getFloat32(i * 4, true));
   }
@@ -337,7 +350,7 @@ class Reader {
   }
 
   skip(): void {
-    if (this.wireType === VARINT) this.varint();
+    if (this.wireType === VARINT) this.skipVarint();
     else if (this.wireType === LEN) this.bytes();
     else if (this.wireType === FIXED32 || this.wireType === 1) {
       this.at += this.wireType === 1 ? 8 : 4;
