@@ -213,7 +213,7 @@ export class Agent {
       const pairs: number[] = [];
       message.message.signals.forEach((signal, i) => {
         const column = columns.get(`${message.message.name} ${signal.name}`);
-        if (column !== undefined) pairs.push(message.firstSlot + i, column);
+        if (column !== undefined) pairs.push(message.first + i, column);
       });
       if (pairs.length > 0) this.wanted.set(message, Int32Array.from(pairs));
     }

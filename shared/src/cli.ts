@@ -59,7 +59,10 @@ export function stopSignal(): AbortSignal {
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
-  if (process.connected) process.once('disconnect', stop);
+  if (process.connected) {
+    process.once('disconnect', stop);
+    process.channel?.unref(); // the listener alone shall not keep a process alive whose work is done
+  }
   return controller.signal;
 }
 

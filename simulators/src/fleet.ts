@@ -1,6 +1,5 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import mqtt, { type MqttClient } from 'mqtt';
 import {
   Agent,
@@ -13,7 +12,7 @@ import {
   type SignalMap,
 } from '@cardan/agent';
 import { CardanError, ensureDataDir, messageOf, systemCode, type MqttConnection } from '@cardan/shared';
-import { Car, type CarState } from './car.ts';
+import { Car, CAR_DBC_PATH, CAR_VSS_PATH, type CarState } from './car.ts';
 import { SIM_DEFAULTS } from './config.ts';
 import { FAULT_KINDS, type Fault } from './faults.ts';
 import { Random } from './random.ts';
@@ -49,8 +48,6 @@ interface FleetState {
   simTime: number;
   cars: CarState[];
 }
-
-const VEHICLE_DIR = fileURLToPath(new URL('../vehicle', import.meta.url));
 
 /** Simulated cars, each with a real agent, driven by one clock that may run faster than the wall's. */
 export class Fleet {
@@ -285,9 +282,8 @@ export class Fleet {
 
 /** The DBC and the VSS map of the simulated car. */
 export function simulatedCar(): { dbc: Dbc; map: SignalMap } {
-  const dbcPath = join(VEHICLE_DIR, 'car.dbc');
-  const dbc = parseDbc(readFileSync(dbcPath), dbcPath);
-  return { dbc, map: readVssMap(join(VEHICLE_DIR, 'car.vss.yaml'), dbc) };
+  const dbc = parseDbc(readFileSync(CAR_DBC_PATH), CAR_DBC_PATH);
+  return { dbc, map: readVssMap(CAR_VSS_PATH, dbc) };
 }
 
 function statePath(dataDir: string): string {
