@@ -174,7 +174,7 @@ describe('SqliteEventLog', () => {
 
   describe('a member of a group', () => {
     it('keeps its partitions while it works on a batch for longer than the session', async () => {
-      const session = 120;
+      const session = 400;
       const meeting = new Meeting();
       let beats = 0;
       const slow = await open({ sessionTimeoutMs: session });
@@ -193,8 +193,8 @@ describe('SqliteEventLog', () => {
       const batches = slow.subscribe('g', ['t'], options)[Symbol.asyncIterator]();
       await batches.next();
       const other = new Consumer(quick, 'g', ['t'], meeting);
-      // Three heartbeats are one session: it has looked for dead members over six sessions.
-      await meeting.until(() => beats > 18);
+      // Three heartbeats are one session: it has looked for dead members over four sessions.
+      await meeting.until(() => beats > 12);
       expect(other.values).toEqual([]);
       abort.abort();
       expect((await batches.next()).done).toBe(true);
@@ -246,6 +246,43 @@ describe('SqliteEventLog', () => {
       const next = (await batches.next()).value as Batch;
       expect(next.records.map(({ offset }) => offset)).toEqual([1, 2]);
       await batches.return?.();
+    });
+
+    it('cannot commit what it had before it lost its partition and got it again', async () => {
+      const log = await open({ sessionTimeoutMs: 90 });
+      await log.createTopic('t', { partitions: 1 });
+      await log.append('t', numbered(6));
+      const batches = log.subscribe('g', ['t'], { recordsMax: 2 })[Symbol.asyncIterator]();
+      await batches.next();
+      const db = new Database(path);
+      db.exec('DELETE FROM group_members; UPDATE group_partitions SET owner = NULL, committed = 4');
+      // Its next heartbeat takes the partition again, under a new epoch.
+      const epoch = db.prepare('SELECT epoch FROM group_partitions WHERE owner IS NOT NULL').pluck();
+      while (epoch.get() !== 2) await nextTurn();
+      db.close();
+      const next = (await batches.next()).value as Batch;
+      expect(next.records.map(({ offset }) => offset)).toEqual([4, 5]);
+      await batches.return?.();
+      expect((await log.lag('g'))[0]).toMatchObject({ committed: 4 });
+    });
+
+    it('gives back what it is not working on, though its batch takes long', async () => {
+      const meeting = new Meeting();
+      const log = await open({ sessionTimeoutMs: 600 });
+      await log.createTopic('t', { partitions: 4 });
+      await log.append(
+        't',
+        numbered(100, (i) => ({ key: `k${i}` })),
+      );
+      const batches = log.subscribe('g', ['t'])[Symbol.asyncIterator]();
+      const inHand = (await batches.next()).value as Batch;
+      // Two of the four are the other's: at least one of them is not in hand.
+      const other = new Consumer(await open({ sessionTimeoutMs: 600 }), 'g', ['t'], meeting);
+      await meeting.until(() => other.values.length > 0);
+      expect(other.partitions.has(inHand.partition)).toBe(false);
+      await batches.return?.();
+      await meeting.until(() => other.values.length === 100);
+      await other.stop();
     });
 
     it('does not keep the process alive', async () => {
