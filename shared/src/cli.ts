@@ -47,21 +47,29 @@ export function numberBetween(min: number, max: number, { whole = false } = {}):
 /** Option parser: a TCP port; 0 takes a free one. */
 export const portNumber = numberBetween(0, 65535, { whole: true });
 
+/** npm and some shells hand one Ctrl-C on twice: what comes this soon after the first is the same one. */
+const SAME_SIGNAL_MS = 1000;
+
 /**
- * A signal that aborts on SIGINT or SIGTERM, or when the parent process that started this one is gone (a
- * child of the demo must not outlive it). A second signal ends the process at once.
+ * A signal that aborts on SIGINT or SIGTERM; a second one ends the process at once. The child of a demo leaves
+ * Ctrl-C to its parent, which also gets it, and stops when the parent says so or is gone.
  */
 export function stopSignal(): AbortSignal {
   const controller = new AbortController();
+  let stoppedAt = Number.POSITIVE_INFINITY;
   const stop = () => {
-    if (controller.signal.aborted) process.exit(130);
+    if (performance.now() - stoppedAt > SAME_SIGNAL_MS) process.exit(130);
+    if (controller.signal.aborted) return;
+    stoppedAt = performance.now();
     controller.abort();
   };
-  process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
   if (process.connected) {
+    process.on('SIGINT', () => undefined);
     process.once('disconnect', stop);
     process.channel?.unref(); // the listener alone shall not keep a process alive whose work is done
+  } else {
+    process.on('SIGINT', stop);
   }
   return controller.signal;
 }

@@ -81,11 +81,11 @@ export class DemoTerminal {
       }
   }
 
-  summary(summary: DemoSummary): void {
+  summary(summary: DemoSummary, once: boolean): void {
     const { rows, faults } = summary;
     clearInterval(this.timer);
     this.note(
-      summary.loop === 'closed' ? 'closed' : 'open',
+      once ? summary.loop : 'stopped',
       `${rows.in_log.toLocaleString('en')} of ${rows.sent.toLocaleString('en')} rows in the log, ` +
         `${summary.models.length} models, ${faults.detected} of ${faults.injected} faults detected` +
         (summary.why === undefined ? '' : `; ${summary.why}`),

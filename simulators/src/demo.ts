@@ -86,6 +86,7 @@ class Demo {
   private readonly started = performance.now();
   private readonly options: DemoOptions;
   private readonly dataDir: string;
+  private readonly stop: AbortSignal;
   private readonly terminal: DemoTerminal;
   private readonly closing: (() => Promise<unknown>)[];
   /** Aborts when the user stops, or a child ends by itself. */
@@ -101,6 +102,7 @@ class Demo {
   ) {
     this.options = options;
     this.dataDir = dataDir;
+    this.stop = stop;
     this.terminal = terminal;
     this.closing = closing;
     void aborted(stop).then(() => this.ending.abort());
@@ -363,6 +365,7 @@ class Demo {
     );
     const why =
       notYet ??
+      (options.once && this.stop.aborted ? 'stopped before the loop had closed' : undefined) ??
       (cars.length === 0
         ? 'the fleet did not come to rest'
         : rows.lost > 0

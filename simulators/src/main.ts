@@ -126,7 +126,7 @@ async function demo(
   const terminal = new DemoTerminal(process.stderr);
   terminal.title(options);
   const summary = await runDemo(options, stop, terminal);
-  terminal.summary(summary);
+  terminal.summary(summary, once);
   if (!once) return;
   process.stdout.write(`${JSON.stringify(summary)}\n`);
   if (summary.loop === 'open') process.exitCode = 1;
