@@ -1,6 +1,6 @@
 import type { Branch } from './dbc.ts';
 import { networkBit } from './layout.ts';
-import type { Selection, SignalLine } from './parse.ts';
+import type { Selection, SignalLine } from './statements.ts';
 
 type Ranges = Branch['ranges'];
 type Warn = (line: number, message: string) => void;
