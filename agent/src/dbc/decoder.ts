@@ -17,6 +17,11 @@ import {
 /**
  * Decoders of all messages of a DBC. All write into one array, one slot per signal, so that no object is made per
  * frame. A frame's values stay until the next frame of the same message.
+ *
+ * Values are those of cantools, bit for bit. Where cantools refuses, this decodes what is sound: overlapping signals
+ * each by itself, a signal beyond the length of its message where the frame has it, and the other signals of a frame
+ * whose selector has a value without a branch. Branches of a selector with a long name are decoded too (cantools looks
+ * for them under its short name, and finds none).
  */
 export interface Decoder {
   /** Scaled values by slot. A slot whose signal is not present holds no meaning. */

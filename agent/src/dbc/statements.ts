@@ -194,15 +194,17 @@ class StatementReader {
     const offset = parseFactor(offsetText.trim());
     if (scale === null || offset === null)
       return `(${scaleText},${offsetText}) is no factor and offset: ${name} is left out`;
-    if (!/^(?:M|m\d+M?)?$/.test(marker)) return `"${marker}" is no multiplexer marker: ${name} is left out`;
     if (Number(length) === 0) return `${name} has no bits: left out`;
     if (Number(start) + Number(length) > 16 * LENGTH_BYTES_MAX)
       return `${name} is beyond any frame: left out`;
+    const line = this.#in.line(this.#start);
+    const sound = /^(?:M|m\d+M?)?$/.test(marker);
+    if (!sound) this.#warn(line, `"${marker}" is no multiplexer marker: ${name} is taken as always there`);
     if (match[9] === undefined || match[11] === undefined)
-      this.#warn(this.#in.line(this.#start), `${name} has no [minimum|maximum] "unit": taken without`);
+      this.#warn(line, `${name} has no [minimum|maximum] "unit": taken without`);
     this.#message?.signals.push({
       name,
-      marker,
+      marker: sound ? marker : '',
       start: Number(start),
       length: Number(length),
       byteOrder: order === '1' ? 'little' : 'big',
@@ -212,7 +214,7 @@ class StatementReader {
       minimum: finite(match[9]),
       maximum: finite(match[10]),
       unit: (match[11] ?? '').replaceAll('\\"', '"'),
-      line: this.#in.line(this.#start),
+      line,
     });
     // Receivers may go on on the next lines.
     while (/,\s*$/.test(match[12] ?? '') && this.#in.more() && !this.#in.atStatement())

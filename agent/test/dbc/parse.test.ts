@@ -150,7 +150,7 @@ describe('a broken DBC file', () => {
 
   it('keeps what can be understood', () => {
     expect(messages.map((m) => [m.name, m.signals.map((s) => s.name)])).toEqual([
-      ['Good', ['Temp', 'Tabbed', 'Unclosed', 'NoRange', 'Beyond', 'Last']],
+      ['Good', ['Temp', 'Tabbed', 'Unclosed', 'NoRange', 'OddMarker', 'Beyond', 'Last']],
       ['NoFlag', ['Value']],
       ['First', ['A']],
       ['Second', ['B']],
@@ -161,7 +161,7 @@ describe('a broken DBC file', () => {
     const good = message(messages, 'Good');
     expect(good.signals[0]).toMatchObject({ unit: '°C', comment: '„Grad“' });
     expect(good.signals[1]?.choices?.get(1)).toBe('on');
-    expect(good.signals[5]?.comment).toBe('a "bare" quote; and a semicolon');
+    expect(good.signals[6]?.comment).toBe('a "bare" quote; and a semicolon');
     expect(good.cycleTimeMs).toBe(50);
     expect(message(messages, 'Second').cycleTimeMs).toBe(20);
     expect(message(messages, 'NoFlag')).toMatchObject({ id: 419361024, extended: true });
