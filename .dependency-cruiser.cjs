@@ -19,7 +19,7 @@ module.exports = {
       severity: 'error',
       comment: 'A package must be in the dependencies of the workspace that imports it.',
       from: { path: '^(shared|agent|bridge|cloud|simulators)/src' },
-      to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown', 'npm-dev'] },
+      to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown', 'npm-dev'], dependencyTypesNot: ['npm-peer'] },
     },
     {
       name: 'shared-is-a-leaf',

@@ -15,8 +15,9 @@ export type ErrorCode =
   | 'VSS_MAP_INVALID'
   | 'LOG_VERSION' // the log file was written by another version
   | 'LOG_CORRUPT'
+  | 'LOG_FULL' // no space is left on the disk
+  | 'LOG_BUSY' // another process keeps the log locked
   | 'LOG_CLOSED'
-  | 'LOG_FENCED' // the partition went to another member of the group before the commit
   | 'TOPIC_UNKNOWN'
   | 'TOPIC_EXISTS'
   | 'OFFSET_OUT_OF_RANGE'

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { checkVehicleId, mqttTopic, parseMqttTopic } from '@cardan/shared';
 
-const vehicle = fc.stringMatching(/^[A-Za-z0-9_:-]{1,64}$/);
+const vehicle = fc.stringMatching(/^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}$/);
 const channel = fc.constantFrom('telemetry', 'event', 'ack', 'desired', 'reported', 'status');
 
 describe('MQTT topics', () => {

@@ -150,7 +150,7 @@ export async function whenFree<T>(attempt: () => T): Promise<T> {
 export function logError(error: unknown, path: string): unknown {
   const code = systemCode(error);
   if (error instanceof CardanError || code === undefined) return error;
-  const made = (name: 'LOG_CORRUPT' | 'DATA_DIR_NOT_WRITABLE', text: string) =>
+  const made = (name: 'LOG_CORRUPT' | 'LOG_FULL' | 'LOG_BUSY' | 'DATA_DIR_NOT_WRITABLE', text: string) =>
     new CardanError(name, `${text} (${messageOf(error)})`, { cause: error });
   if (code === 'SQLITE_NOTADB')
     return made(
@@ -163,10 +163,10 @@ export function logError(error: unknown, path: string): unknown {
       `The log ${path} is damaged. Restore it from a copy, or save what is left with "sqlite3 ${path} .recover".`,
     );
   if (code === 'SQLITE_FULL')
-    return made('DATA_DIR_NOT_WRITABLE', `No space is left for the log ${path}. Free some, then go on.`);
+    return made('LOG_FULL', `No space is left for the log ${path}. Free some, then go on.`);
   if (code.startsWith('SQLITE_BUSY'))
     return made(
-      'DATA_DIR_NOT_WRITABLE',
+      'LOG_BUSY',
       `Another process has kept the log ${path} locked. Find out which one (a backup, an SQL shell?) and stop it.`,
     );
   if (/^(SQLITE_(CANTOPEN|READONLY|IOERR|PERM|AUTH)|E[A-Z]+$)/.test(code))
