@@ -1,0 +1,269 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import {
+  CardanError,
+  cloudEvent,
+  ensureDataDir,
+  type EventData,
+  type EventType,
+  eventToRecord,
+  LOG_TOPICS,
+  type ModelManifest,
+  type ModelRef,
+  parseManifest,
+  type RolloutDecided,
+  type TrainingRequested,
+  type VehicleDesired,
+} from '@cardan/shared';
+import type { EventLog } from '@cardan/shared/event-log';
+import { BlobStore, unknownBlob } from './blob-store.ts';
+import { ModelProjection, type ModelVersion } from './model-projection.ts';
+import { Tail } from './tail.ts';
+import { problemFrom } from './problem.ts';
+import { openKeys } from './tuf-keys.ts';
+import { type Target, TufRepository } from './tuf-repository.ts';
+
+const TOPIC = 'models';
+const SOURCE = '/services/registry';
+/** Signatures live a day or longer and are renewed at half their life, so once in ten minutes is often. */
+const RENEW_CHECK_MS = 600_000;
+
+export interface RegistryOptions {
+  log: EventLog;
+  /** Gets the folders `blobs`, `keys` and `tuf`. */
+  dir: string;
+  /** Milliseconds since 1970; default Date.now. */
+  clock?: () => number;
+  onProblem: (error: CardanError) => void;
+  /** Names of trainings; default random UUIDs. */
+  newId?: () => string;
+}
+
+/**
+ * The models of a fleet: immutable versions, and which of them each signal set should run. All of it is a
+ * projection of the topic `models`; only keys and content-addressed files live beside the log.
+ *
+ * Every change takes one path: an event is appended, comes back through the tail, the metadata is signed anew,
+ * and only then are the listeners called. So a restart in between ends in the same state as no restart.
+ */
+export class Registry {
+  readonly blobs: BlobStore;
+  readonly tuf: TufRepository;
+  /** Published versions that no car can get, as their files are not in the blob store. */
+  missing: ModelRef[] = [];
+  private readonly options: RegistryOptions;
+  private readonly clock: () => number;
+  private readonly models = new ModelProjection();
+  private readonly listeners = new Set<() => void>();
+  /** Whether something has changed that is not signed and told yet. */
+  private unsettled = true;
+  private tail: Tail | undefined;
+  private renewal: NodeJS.Timeout | undefined;
+  private writing: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: RegistryOptions, blobs: BlobStore, tuf: TufRepository) {
+    this.options = options;
+    this.clock = options.clock ?? Date.now;
+    this.blobs = blobs;
+    this.tuf = tuf;
+  }
+
+  /**
+   * Replays the log, brings the signed metadata up to date, and makes decisions that a crash has prevented.
+   * Throws DATA_DIR_NOT_WRITABLE, or TUF_SIGNATURE when keys and metadata do not belong together.
+   */
+  static async open(options: RegistryOptions): Promise<Registry> {
+    const { log, clock = Date.now, onProblem } = options;
+    const dir = ensureDataDir(options.dir);
+    const blobs = await BlobStore.open(join(dir, 'blobs'));
+    const ring = await openKeys(join(dir, 'keys'));
+    const tuf = await TufRepository.open({ dir: join(dir, 'tuf'), ring, clock });
+    const registry = new Registry(options, blobs, tuf);
+    await log.createTopic(TOPIC, LOG_TOPICS[TOPIC]);
+    registry.tail = await Tail.start({
+      log,
+      topic: TOPIC,
+      apply: (batch) => {
+        for (const record of batch.records) if (registry.models.apply(record)) registry.unsettled = true;
+      },
+      settle: async () => {
+        if (registry.unsettled) await registry.settle();
+      },
+      onProblem,
+    });
+    await registry.inTurn(() => registry.decide());
+    registry.renewal = setInterval(
+      () => void tuf.renew().catch((error: unknown) => onProblem(problemFrom(error))),
+      RENEW_CHECK_MS,
+    ).unref();
+    return registry;
+  }
+
+  /** Records of the topic that could not be read. */
+  get malformed(): number {
+    return this.models.malformed;
+  }
+
+  /** Names of all models. */
+  names(): string[] {
+    return this.models.names();
+  }
+
+  /** Versions of a model, oldest first. Throws MODEL_UNKNOWN. */
+  versions(name: string): [ModelVersion, ...ModelVersion[]] {
+    const [first, ...others] = this.models.versions(name);
+    if (first === undefined) throw new CardanError('MODEL_UNKNOWN', `There is no model ${name}.`);
+    return [first, ...others];
+  }
+
+  /** Throws MODEL_UNKNOWN. */
+  version(ref: ModelRef): ModelVersion {
+    const version = this.models.version(ref);
+    if (version === undefined)
+      throw new CardanError('MODEL_UNKNOWN', `There is no version ${ref.version} of the model ${ref.name}.`);
+    return version;
+  }
+
+  /** What vehicles with this signal set should run; generation 0 before anything was decided. */
+  desired(signalSet: string): VehicleDesired {
+    return this.models.desired(signalSet);
+  }
+
+  /** The newest decision of each signal set. */
+  decisions(): RolloutDecided[] {
+    return this.models.allDecisions();
+  }
+
+  /** Calls back after versions or decisions have changed and the metadata for them is signed. */
+  onChange(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /**
+   * Publishes a version: its files must be uploaded. Resolves when its metadata is signed and it is decided that
+   * all vehicles with its signal set should run it. The same bytes again are fine (`created` is false then).
+   * Throws MODEL_INVALID, BLOB_UNKNOWN, BLOB_HASH_MISMATCH (wrong length), MODEL_EXISTS (other bytes).
+   */
+  publish(name: string, manifestBytes: Uint8Array): Promise<{ model: ModelRef; created: boolean }> {
+    return this.inTurn(async () => {
+      const manifest = parseManifest(manifestBytes);
+      if (manifest.name !== name)
+        throw new CardanError(
+          'MODEL_INVALID',
+          `The manifest is of the model ${manifest.name}, not of ${name}.`,
+        );
+      const model = { name, version: manifest.version };
+      const manifestSha256 = createHash('sha256').update(manifestBytes).digest('hex');
+      await this.checkFiles(manifest);
+      await this.tail?.caughtUp();
+      const there = this.models.version(model);
+      if (there !== undefined && there.manifestSha256 !== manifestSha256)
+        throw new CardanError(
+          'MODEL_EXISTS',
+          `Version ${model.version} of ${name} is published with other content. Versions never change: take a new one.`,
+        );
+      await this.blobs.put(manifestSha256, [manifestBytes]);
+      if (there === undefined)
+        await this.append('io.cardan.model.published', name, `published-${name}-${model.version}`, {
+          manifest,
+          manifestSha256,
+        });
+      else await this.settle();
+      await this.decide();
+      return { model, created: there === undefined };
+    });
+  }
+
+  /** Asks for a training; who trains sees it in the log. Resolves to its id. */
+  async requestTraining(request: Omit<TrainingRequested, 'training'>): Promise<string> {
+    const training = (this.options.newId ?? randomUUID)();
+    await this.append('io.cardan.training.requested', training, `requested-${training}`, {
+      training,
+      ...request,
+    });
+    return training;
+  }
+
+  /** Stops following the log. The log itself stays open. */
+  async close(): Promise<void> {
+    clearInterval(this.renewal);
+    await this.writing;
+    await this.tail?.close();
+  }
+
+  /** Each newest published version of a signal set goes to all its vehicles at once. */
+  private async decide(): Promise<void> {
+    for (const { manifest } of this.models.undecided()) {
+      const generation = this.models.generation + 1;
+      const active = { name: manifest.name, version: manifest.version };
+      await this.append('io.cardan.rollout.decided', manifest.name, `decided-${generation}`, {
+        generation,
+        signalSet: manifest.signalSet.id,
+        active,
+      });
+    }
+  }
+
+  private async append<K extends EventType>(
+    type: K,
+    key: string,
+    id: string,
+    data: EventData[K],
+  ): Promise<void> {
+    const event = cloudEvent(type, { source: SOURCE, id, time: this.clock() }, data);
+    await this.options.log.append(TOPIC, [eventToRecord(key, event)]);
+    await this.tail?.caughtUp();
+  }
+
+  private async checkFiles(manifest: ModelManifest): Promise<void> {
+    for (const [file, { sha256, length }] of Object.entries(manifest.files)) {
+      const size = await this.blobs.size(sha256);
+      if (size === undefined) throw unknownBlob(sha256);
+      if (size !== length)
+        throw new CardanError(
+          'BLOB_HASH_MISMATCH',
+          `${file} has ${size} bytes; the manifest says ${length}.`,
+        );
+    }
+  }
+
+  private async settle(): Promise<void> {
+    this.unsettled = true;
+    const missing: ModelRef[] = [];
+    const targets: Target[] = [];
+    for (const version of this.models.signedVersions()) {
+      const files = await this.targetsOf(version);
+      if (files === undefined)
+        missing.push({ name: version.manifest.name, version: version.manifest.version });
+      else targets.push(...files);
+    }
+    this.missing = missing;
+    await this.tuf.publish(targets);
+    this.unsettled = false;
+    for (const listener of this.listeners) listener();
+  }
+
+  /** undefined when a file is not in the store: what cannot be fetched is not signed. */
+  private async targetsOf({ manifest, manifestSha256 }: ModelVersion): Promise<Target[] | undefined> {
+    const { name, version, signalSet } = manifest;
+    const custom = { model: name, version, signalSet: signalSet.id };
+    const length = await this.blobs.size(manifestSha256);
+    if (length === undefined) return undefined;
+    const targets: Target[] = [];
+    for (const [file, ref] of Object.entries({
+      'manifest.json': { sha256: manifestSha256, length },
+      ...manifest.files,
+    })) {
+      if ((await this.blobs.size(ref.sha256)) !== ref.length) return undefined;
+      targets.push({ path: `models/${name}/${version}/${file}`, ...ref, custom });
+    }
+    return targets;
+  }
+
+  private inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.writing.then(task);
+    this.writing = result.catch(() => {});
+    return result;
+  }
+}
