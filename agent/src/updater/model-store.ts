@@ -138,8 +138,8 @@ export class ModelStore {
   }
 
   private async point(pointer: Pointer): Promise<void> {
-    await replaceFile(join(this.dir, 'current.json'), JSON.stringify(pointer));
     this.pointer = pointer;
+    await replaceFile(join(this.dir, 'current.json'), JSON.stringify(pointer));
     const kept = new Set(['current.json', pointer.current?.address, pointer.previous?.address]);
     for (const name of await readdir(this.dir))
       if (!kept.has(name)) await rm(join(this.dir, name), { recursive: true, force: true });

@@ -145,7 +145,7 @@ export class TufClient {
     } catch (cause) {
       throw new CardanError(
         systemCode(cause) === 'ENOENT' ? 'FILE_NOT_FOUND' : 'FILE_NOT_READABLE',
-        `Cannot read the root of trust ${rootPath}. Copy 1.root.json of the registry there (--tuf-root).`,
+        `Cannot read the root of trust ${rootPath}. Copy 1.root.json of the registry there (--root).`,
         { cause },
       );
     }

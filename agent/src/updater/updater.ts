@@ -144,14 +144,15 @@ export class Updater {
       // The car's columns have changed since, for example by a new map: that model is not for us.
       if (current.signalSet !== this.options.signalSet) break;
       try {
-        await this.options.onInstalled(await store.load(current));
+        await this.handOver(await store.load(current));
         this.done = current.generation;
         this.running = current.address;
         this.say({ observedGeneration: current.generation, active: current.ref });
         break;
       } catch (cause) {
         error = cause;
-        await store.fallBack();
+        // A disk that takes no writes must not keep the car from the model before.
+        await store.fallBack().catch((failure: unknown) => (error = failure));
       }
     }
     if (error !== undefined) this.say({ phase: 'failed', error: problemOf(error) });
@@ -162,6 +163,8 @@ export class Updater {
     const store = this.store;
     this.working = this.installWanted(store).finally(() => {
       this.working = undefined;
+      // A hint may have come between the last look and now.
+      if (this.wanted !== undefined) this.work();
     });
   }
 
@@ -185,12 +188,13 @@ export class Updater {
           continue;
         }
         if (this.wanted === wanted) await this.delay(this.retryMs(failures++), this.newHint.signal);
+        if (this.wanted !== wanted) failures = 0;
       }
     }
   }
 
   private async install(store: ModelStore, generation: number, ref: ModelRef): Promise<void> {
-    const { signalSet, onInstalled } = this.options;
+    const { signalSet } = this.options;
     await this.tuf.refresh();
     const target = (file: ModelFile) => this.tuf.target(`models/${ref.name}/${ref.version}/${file}`);
     const targets = {
@@ -211,16 +215,26 @@ export class Updater {
       const files = await store.add(ref, address, async (folder) => {
         for (const file of MODEL_FILES) await this.tuf.download(targets[file], join(folder, file));
       });
-      try {
-        await onInstalled(files);
-      } catch (cause) {
-        throw new RefusedModelError(cause);
-      }
+      await this.handOver(files);
       this.running = address;
       this.counts.installed++;
     }
     await store.setCurrent(installed);
     this.say({ active: ref });
+  }
+
+  private async handOver(model: InstalledModel): Promise<void> {
+    try {
+      await this.options.onInstalled(model);
+    } catch (cause) {
+      throw new RefusedModelError(
+        cause instanceof CardanError ? cause.code : 'MODEL_INVALID',
+        messageOf(cause),
+        {
+          cause,
+        },
+      );
+    }
   }
 
   private finish({ generation }: VehicleDesired): void {
@@ -252,12 +266,8 @@ export class Updater {
   }
 }
 
-/** The files are as signed, but the car could not load the model: trying again would change nothing. */
-class RefusedModelError extends CardanError {
-  constructor(cause: unknown) {
-    super(cause instanceof CardanError ? cause.code : 'MODEL_INVALID', messageOf(cause), { cause });
-  }
-}
+/** The files are as signed, but the car cannot take the model: trying again would change nothing. */
+class RefusedModelError extends CardanError {}
 
 /** Whether trying the same generation again is useless. */
 function isFinal(error: unknown): boolean {
@@ -277,14 +287,16 @@ function checkFits(ref: ModelRef, targets: TargetFile[], signalSet: string): voi
     );
   const bytes = targets.reduce((sum, { length }) => sum + length, 0);
   if (bytes > MODEL_BYTES_MAX)
-    throw new CardanError(
+    throw new RefusedModelError(
       'MODEL_INVALID',
       `Model ${ref.name} ${ref.version} has ${bytes} bytes; at most ${MODEL_BYTES_MAX} fit.`,
     );
 }
 
 function problemOf(error: unknown): { code: string; message: string } {
-  return { code: error instanceof CardanError ? error.code : 'MODEL_INVALID', message: messageOf(error) };
+  if (error instanceof CardanError) return { code: error.code, message: error.message };
+  // Models that are refused have a code by now, so this is the disk: full, read-only, broken.
+  return { code: 'DATA_DIR_NOT_WRITABLE', message: `The model cannot be stored: ${messageOf(error)}.` };
 }
 
 async function waitFor(ms: number, signal: AbortSignal): Promise<void> {

@@ -51,7 +51,7 @@ export class Car {
   readonly updater: Updater;
   readonly dir: string;
   /** Set to make the loading of a model fail. */
-  refuse: (model: InstalledModel) => Error | undefined = () => undefined;
+  refuse: (model: InstalledModel) => Error | undefined;
 
   constructor(options: {
     dir: string;
@@ -62,6 +62,7 @@ export class Car {
     signalSet?: string;
     /** Whether the car hears what the registry wants over HTTP; by hints alone otherwise. */
     polls?: boolean;
+    refuse?: (model: InstalledModel) => Error | undefined;
   }) {
     const {
       dir,
@@ -73,6 +74,7 @@ export class Car {
       polls = false,
     } = options;
     this.dir = dir;
+    this.refuse = options.refuse ?? (() => undefined);
     this.updater = new Updater({
       dir,
       rootPath,

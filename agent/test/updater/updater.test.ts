@@ -171,6 +171,34 @@ test('a damaged model gives way to the one before, is reported, and is fetched a
   expect(await online.done(2)).toMatchObject({ active: { version: '2' }, phase: 'idle', error: null });
 });
 
+test('an installed model that no longer loads gives way to the one before, and is not tried over and over', async () => {
+  const { url, rootPath } = await world.registry();
+  await publish(url, testModel('1'));
+  await publish(url, testModel('2'));
+  const dir = world.dir();
+  const car = await world.car({ dir, rootPath, url });
+  car.hint(1);
+  await car.done(1);
+  car.hint(2);
+  await car.done(2);
+  await car.updater.stop();
+  const refuse = ({ ref }: { ref: { version: string } }) =>
+    ref.version === '2' ? new Error('self-test failed') : undefined;
+  const again = await world.car({ dir, rootPath, url, refuse });
+  const failed = {
+    active: { version: '1' },
+    phase: 'failed',
+    error: { code: 'MODEL_INVALID', message: 'self-test failed' },
+  };
+  expect(again.last).toMatchObject(failed);
+  again.hint(2);
+  expect(await again.done(2)).toMatchObject(failed);
+  again.hint(2);
+  await again.updater.settled();
+  expect(again.waits).toEqual([]);
+  expect(again.installed.map(({ ref }) => ref.version)).toEqual(['1']);
+});
+
 test('a damaged pointer file is reported, and the model is fetched again', async () => {
   const { url, rootPath } = await world.registry();
   await publish(url, testModel('1'));

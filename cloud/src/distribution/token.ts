@@ -11,7 +11,7 @@ export function requireTokenFor(host: string, token: string | undefined): void {
   throw new CardanError(
     'TOKEN_REQUIRED',
     `Listening on ${host} would let anybody on the network publish models. ` +
-      'Set a secret token (--token or CARDAN_TOKEN), or listen on 127.0.0.1.',
+      'Set a secret token (--token-file), or listen on 127.0.0.1.',
   );
 }
 

@@ -263,7 +263,7 @@ test('it does not listen to the network without a token', async () => {
   });
   await expect(start).rejects.toMatchObject({
     code: 'TOKEN_REQUIRED',
-    message: expect.stringContaining('--token') as string,
+    message: expect.stringContaining('--token-file') as string,
   });
 });
 
