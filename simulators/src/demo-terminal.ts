@@ -12,6 +12,7 @@ export class DemoTerminal {
   private readonly colour: boolean;
   private readonly problems = new Set<string>();
   private status = '';
+  private training = '';
   private timer: NodeJS.Timeout | undefined;
 
   constructor(out: NodeJS.WriteStream) {
@@ -47,13 +48,17 @@ export class DemoTerminal {
     let before = rows();
     this.timer = setInterval(() => {
       const now = rows();
-      this.status = `  ${now.toLocaleString('en')} rows in the log, ${(now - before).toLocaleString('en')} rows/s`;
+      this.status = `  ${now.toLocaleString('en')} rows in the log, ${(now - before).toLocaleString('en')} rows/s${this.training}`;
       before = now;
       this.out.write(`\r\x1b[K${this.dim(this.status)}`);
     }, 1000).unref();
   }
 
   news(news: LoopNews): void {
+    if (news.kind === 'epoch') {
+      const { epoch, epochs, loss, rowsPerSecond } = news.progress;
+      this.training = `, epoch ${epoch} of ${epochs}, loss ${loss.toFixed(3)}, ${Math.round(rowsPerSecond).toLocaleString('en')} rows/s`;
+    } else if (news.kind === 'trained' || news.kind === 'failed') this.training = '';
     const text = describe(news);
     if (text !== undefined) this.note(...text);
   }
