@@ -5,13 +5,11 @@ import {
   cloudEvent,
   ensureDataDir,
   loadModel,
-  messageOf,
   Scorer,
   type EventData,
   type EventType,
   type ModelRef,
   type SignalSet,
-  type VehicleDesired,
   type VehicleReported,
 } from '@cardan/shared';
 import type { CanFrame, CanSource } from './can/can-frame.ts';
@@ -20,6 +18,7 @@ import { compileDecoder, type Dbc, type Decoder, type MessageDecoder } from './d
 import { Outbox, type RowContext } from './outbox.ts';
 import { Sampler } from './sampler.ts';
 import { Uplink, type UplinkOptions } from './uplink.ts';
+import { parseDesired } from './updater/desired.ts';
 import { Updater, type InstalledModel } from './updater/updater.ts';
 import type { SignalMap } from './vss.ts';
 
@@ -175,8 +174,8 @@ export class Agent {
     message.decode(frame.data);
     const { values, present } = this.decoder;
     for (let i = 0; i < wanted.length; i += 2) {
-      const slot = wanted[i] as number;
-      if (present[slot] === 1) this.sampler.set(wanted[i + 1] as number, values[slot] as number, frame.time);
+      const slot = wanted[i]!;
+      if (present[slot] === 1) this.sampler.set(wanted[i + 1]!, values[slot]!, frame.time);
     }
   }
 
@@ -267,14 +266,12 @@ export class Agent {
   }
 
   private desired(payload: Buffer): void {
+    if (payload.length === 0) return; // the retained message was deleted
     try {
-      this.updater?.hint(JSON.parse(payload.toString('utf8')) as VehicleDesired);
-    } catch (cause) {
-      this.onProblem(
-        new CardanError('EVENT_MALFORMED', `A "desired" message is not JSON: ${messageOf(cause)}.`, {
-          cause,
-        }),
-      );
+      this.updater?.hint(parseDesired(payload));
+    } catch (error) {
+      if (!(error instanceof CardanError)) throw error;
+      this.onProblem(error);
     }
   }
 

@@ -174,7 +174,7 @@ export class Outbox {
     let rows = 1;
     // A batch ends where rows were dropped between, or where the clock went back.
     for (; rows < records.length; rows++) {
-      const [before, row] = [records[rows - 1] as RowRecord, records[rows] as RowRecord];
+      const [before, row] = [records[rows - 1]!, records[rows]!];
       if (
         row.sequence !== before.sequence + 1 ||
         row.time < before.time ||
@@ -188,7 +188,7 @@ export class Outbox {
     const times = new Float64Array(rows);
     const scores = new Float32Array(rows);
     for (let i = 0; i < rows; i++) {
-      const record = records[i] as RowRecord;
+      const record = records[i]!;
       record.values.copy(bytes, i * signals * 4);
       times[i] = record.time;
       scores[i] = record.score ?? Number.NaN;

@@ -61,8 +61,8 @@ export class Sampler {
   private emit(time: number): void {
     let seen = false;
     for (let column = 0; column < this.row.length; column++) {
-      const fresh = time - (this.seenAt[column] as number) <= this.staleMs;
-      this.row[column] = fresh ? (this.latest[column] as number) : Number.NaN;
+      const fresh = time - this.seenAt[column]! <= this.staleMs;
+      this.row[column] = fresh ? this.latest[column]! : Number.NaN;
       seen ||= fresh;
     }
     if (seen) this.onRow(time, this.row);

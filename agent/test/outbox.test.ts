@@ -17,7 +17,13 @@ afterEach(() => {
 
 const context = { signalSet: 'abc', modelName: '', modelVersion: '' };
 function open(options: Partial<OutboxOptions> = {}) {
-  return new Outbox({ path: join(dir, 'outbox.db'), rowsMax: 1000, eventsMax: 100, synchronous: 'NORMAL', ...options });
+  return new Outbox({
+    path: join(dir, 'outbox.db'),
+    rowsMax: 1000,
+    eventsMax: 100,
+    synchronous: 'NORMAL',
+    ...options,
+  });
 }
 function add(outbox: Outbox, from: number, to: number, score?: number) {
   for (let time = from; time < to; time++) outbox.addRow(time, Float32Array.of(time, -time), score, context);
@@ -25,7 +31,11 @@ function add(outbox: Outbox, from: number, to: number, score?: number) {
 }
 function boot(outbox: Outbox) {
   outbox.addEvent(({ epoch, sequence }) =>
-    cloudEvent('io.cardan.vehicle.boot', { source: '/vehicles/a', id: `${epoch}-${sequence}`, time: 0 }, { agent: '1', signalSet: 'abc' }),
+    cloudEvent(
+      'io.cardan.vehicle.boot',
+      { source: '/vehicles/a', id: `${epoch}-${sequence}`, time: 0 },
+      { agent: '1', signalSet: 'abc' },
+    ),
   );
 }
 
@@ -129,7 +139,9 @@ describe('Outbox', () => {
       for (let i = 0; i < 100; i++) outbox.addRow(i, Float32Array.of(i), undefined, { signalSet: 's', modelName: '', modelVersion: '' });
       outbox.flush();
       process.kill(process.pid, 'SIGKILL');`;
-    const child = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], { encoding: 'utf8' });
+    const child = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', script], {
+      encoding: 'utf8',
+    });
     expect(child.signal, child.stderr).toBe('SIGKILL');
     const outbox = open();
     expect(outbox.pendingRows).toBe(100);
@@ -137,10 +149,16 @@ describe('Outbox', () => {
   });
 
   it.each([
-    ['another database', () => new Database(join(dir, 'outbox.db')).exec('CREATE TABLE t (x)').close(), 'OUTBOX_VERSION'],
+    [
+      'another database',
+      () => new Database(join(dir, 'outbox.db')).exec('CREATE TABLE t (x)').close(),
+      'OUTBOX_VERSION',
+    ],
     ['no database', () => writeFileSync(join(dir, 'outbox.db'), 'x'.repeat(5000)), 'DATA_DIR_NOT_WRITABLE'],
   ])('refuses a file that is %s, and says what to do', (_name, make, code) => {
     make();
-    expect(open).toThrow(expect.objectContaining({ code, message: expect.stringContaining('move') as string }) as CardanError);
+    expect(open).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining('move') as string }) as CardanError,
+    );
   });
 });

@@ -3,7 +3,12 @@ import { Sampler } from '../src/sampler.ts';
 
 function sampler(staleMs = 5000) {
   const rows: [number, number[]][] = [];
-  const made = new Sampler({ signals: 2, periodMs: 1000, staleMs, onRow: (time, values) => rows.push([time, [...values]]) });
+  const made = new Sampler({
+    signals: 2,
+    periodMs: 1000,
+    staleMs,
+    onRow: (time, values) => rows.push([time, [...values]]),
+  });
   const see = (time: number, column: number, value: number) => {
     made.advance(time);
     made.set(column, value, time);

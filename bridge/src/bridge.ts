@@ -274,7 +274,7 @@ function telemetryItem(vehicle: string, payload: Buffer): Item {
   const batch = decodeTelemetry(payload);
   const rows = batch.times.length;
   // The time of the newest row: a reader that begins at a time then also gets the batch that straddles it.
-  const timestamp = batch.times[rows - 1] as number;
+  const timestamp = batch.times[rows - 1]!;
   const last = batch.firstSequence + rows - 1;
   return {
     topic: 'telemetry',

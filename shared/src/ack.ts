@@ -25,7 +25,7 @@ export function parseAck(bytes: Uint8Array): Ack {
       'EVENT_MALFORMED',
       'An acknowledgement needs "epoch", "rows" and "events" with ranges.',
     );
-  return { epoch: epoch as number, rows, events };
+  return { epoch: epoch!, rows, events };
 }
 
 function isRanges(value: unknown): value is [number, number][] {

@@ -15,6 +15,7 @@ import {
 import { Random, type RandomState } from './random.ts';
 import {
   type CarTraits,
+  CHARGE_SETTLED,
   drawTraits,
   drawVehicle,
   noFaults,
@@ -98,8 +99,11 @@ export class Car {
     this.#state.faults.push({ ...fault });
   }
 
-  /** Repairs all faults of a kind, or all there are. The physics recover in their own time. */
+  /** Repairs all faults of a kind, or all there are. Heat and cold recover in their own time. */
   repair(kind?: FaultKind): void {
+    const { faults, vehicle } = this.#state;
+    if (faults.some((fault) => fault.kind === 'battery-cell' && (kind === undefined || kind === fault.kind)))
+      vehicle.charge = CHARGE_SETTLED;
     this.#remove((fault) => kind === undefined || fault.kind === kind);
   }
 
@@ -229,11 +233,11 @@ const SENSING: Readonly<Record<string, Sensing>> = {
   CoolantTemperature: { of: (v) => v.coolantC, noise: 0.25 },
   OilTemperature: { of: (v) => v.oilC, noise: 0.25 },
   IntakeTemperature: { of: (v) => v.intakeC, noise: 0.25 },
-  AmbientTemperature: { of: (v) => v.ambientC, noise: 0.15 },
-  ...perWheel('TyrePressure', (v, wheel) => v.tyreKpa[wheel]!, { noise: 0.4 }),
+  AmbientTemperature: { of: (v) => v.ambientC, noise: 0.3 },
+  ...perWheel('TyrePressure', (v, wheel) => v.tyreKpa[wheel]!, { noise: 0.8 }),
   BatteryVoltage: { of: (v) => v.batteryV, noise: 0.015 },
   BatteryCurrent: { of: (v) => v.batteryA, noise: 0.2 },
-  BatteryStateOfCharge: { of: (v) => v.charge * 100, noise: 0.1 },
+  BatteryStateOfCharge: { of: (v) => v.charge * 100, noise: 0.4 },
 };
 
 function perWheel(

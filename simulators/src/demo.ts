@@ -410,7 +410,7 @@ function vehicleForFault({ vehicles, faults }: DemoOptions, index: number): stri
 
 /** Kinds for a number of faults, each kind in turn, at most one per car. */
 export function faultKinds(count: number): FaultKind[] {
-  return Array.from({ length: count }, (_, i) => FAULT_KINDS[i % FAULT_KINDS.length] as FaultKind);
+  return Array.from({ length: count }, (_, i) => FAULT_KINDS[i % FAULT_KINDS.length]!);
 }
 
 function cloudCommand(): string {
@@ -420,14 +420,12 @@ function cloudCommand(): string {
 /** The error line that a command prints (`error CODE: message`), as the error it was. */
 function lastError(words: string): CardanError | undefined {
   const match = /^error ([A-Z_]+): ([\s\S]*)$/m.exec(words);
-  return match === null
-    ? undefined
-    : new CardanError(match[1] as CardanError['code'], (match[2] as string).trim());
+  return match === null ? undefined : new CardanError(match[1] as CardanError['code'], match[2]!.trim());
 }
 
 function median(sorted: readonly number[]): number {
   const middle = sorted.length / 2;
-  return ((sorted[Math.ceil(middle) - 1] as number) + (sorted[Math.floor(middle)] as number)) / 2;
+  return (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2;
 }
 
 function round(value: number): number {

@@ -148,7 +148,7 @@ export class Fleet {
         : cars.find(([id]) => id === request.vehicle);
     if (chosen === undefined)
       throw new CardanError('USAGE', `The fleet has no simulated car "${request.vehicle ?? ''}".`);
-    const kind = request.kind ?? (pick(FAULT_KINDS) as Fault['kind']);
+    const kind = request.kind ?? pick(FAULT_KINDS)!;
     if (!FAULT_KINDS.includes(kind))
       throw new CardanError(
         'USAGE',

@@ -95,6 +95,8 @@ const COOLANT_HEAT_J_PER_K = 26_000;
 const COOLANT_PART = 0.29;
 const OIL_HEAT_J_PER_K = 8000;
 
+/** Where the charge of a sound battery settles in use. */
+export const CHARGE_SETTLED = 0.9;
 const BATTERY_COULOMB = 60 * 3600;
 /** What a battery takes in falls in a line with its charge: resistance of the charging reaction. */
 const CHARGING_OHM = 0.03;
@@ -145,7 +147,7 @@ export function drawVehicle(traits: CarTraits, random: Random, cold: boolean): V
     comfortA: 6,
     batteryV: 12.6,
     batteryA: -10,
-    charge: 0.88 + 0.012 * random.normal(),
+    charge: CHARGE_SETTLED + 0.006 * random.normal(),
     tyreC,
     tyreKpa: traits.tyreFillKpa.slice(),
     engineVibration: 0,
@@ -214,7 +216,7 @@ export function stepVehicle(
 const AMBIENT_C = 0.8;
 
 function stepAmbience(car: VehicleState, cycle: DriveCycleState, traits: CarTraits, random: Random): void {
-  car.ambientC = wander(car.ambientC, traits.fillC, AMBIENT_C, 1200, random);
+  car.ambientC = wander(car.ambientC, traits.fillC, AMBIENT_C, 300, random);
   car.slope = wander(car.slope, 0, 0.012, 25, random);
   car.roughness = Math.max(0.3, wander(car.roughness, roughnessOf(cycle.road), 0.12, 12, random));
   // Something is switched on or off every two minutes or so.
@@ -289,9 +291,14 @@ function gearRpm(speed: number, gear: number): number {
 }
 
 /** Full-load torque, Nm. An engine that cannot breathe gives less. */
-function torqueMost(rpm: number, airFilter: number): number {
+function torqueMost(rpm: number, clogged: number): number {
   const fromPeak = (rpm - 4000) / 5200;
-  return 152 * (1 - fromPeak * fromPeak) * (1 - 0.3 * airFilter);
+  return 152 * (1 - fromPeak * fromPeak) * breathing(clogged);
+}
+
+/** The part of its air that an engine gets at full load through a filter clogged that much. */
+function breathing(clogged: number): number {
+  return 1 - 0.45 * clogged;
 }
 
 function frictionTorque(car: VehicleState): number {
@@ -329,26 +336,29 @@ function stepEngine(
   const load = burns ? clamp(needed / most, 0.06, 1) : 0;
   car.load += (load - car.load) * (STEP_S / 0.3);
 
-  // Upstream of the throttle a clogged filter takes away pressure; the driver opens the throttle further.
-  const upstream = traits.airKpa * (1 - 0.24 * faults.airFilter);
-  const charge = 0.16 + 0.82 * Math.min(1, car.load * (1 - 0.3 * faults.airFilter));
+  // A clogged filter takes away pressure before the throttle: for the same torque the driver opens it further,
+  // and the engine makes do with less air and more fuel.
+  const clogged = faults.airFilter;
+  const upstream = traits.airKpa * (1 - 0.4 * clogged * (0.5 + 0.5 * Math.min(1, car.airGps / 25)));
+  const wanted = traits.airKpa * (0.16 + 0.82 * car.load * breathing(clogged)) * (1 - 0.15 * clogged);
+  const charge = Math.min(wanted, 0.985 * upstream);
   // Without the engine the manifold fills in a moment.
   const turning = Math.min(1, car.rpm / 500);
-  car.manifoldKpa = traits.airKpa + (upstream * charge - traits.airKpa) * turning;
+  car.manifoldKpa = traits.airKpa + (charge - traits.airKpa) * turning;
   const filling = 0.78 + 0.08 * Math.min(1, car.rpm / 3000);
   const perSecond = (DISPLACEMENT_M3 * car.rpm) / 120;
   const intakeK = car.intakeC + 273 + 12;
   car.airGps = (1e6 * perSecond * filling * car.manifoldKpa * turning) / (GAS_CONSTANT_AIR * intakeK);
 
-  // Flow through a throttle falls as the pressures on its sides come near each other; full above half.
-  const ratio = clamp(charge, 0.5, 0.985);
-  const flow = 2 * Math.sqrt(ratio * (1 - ratio));
-  const area = car.airGps / (1 - 0.45 * faults.airFilter) / (flow * THROTTLE_FLOW_GPS);
+  // Flow through a throttle falls as the pressures on its sides come near each other; full below half.
+  const ratio = Math.max(0.5, charge / upstream);
+  const flow = 2 * Math.sqrt(ratio * (1 - ratio)) * (upstream / traits.airKpa);
+  const area = car.airGps / (flow * THROTTLE_FLOW_GPS);
   const throttle = burns ? (overrun ? 11 : 3 + 97 * Math.sqrt(Math.min(1, area))) : 8;
   car.throttlePercent += (throttle - car.throttlePercent) * (STEP_S / 0.2);
 
   // Cold engines, and those short of air, run rich.
-  const rich = 1 + 0.15 * faults.airFilter + 0.002 * Math.max(0, 60 - car.coolantC);
+  const rich = 1 + 0.2 * clogged + 0.002 * Math.max(0, 60 - car.coolantC);
   const fuel = burns && !overrun ? (car.airGps / STOICHIOMETRIC) * rich : 0;
   car.fuelGps += (fuel - car.fuelGps) * (STEP_S / 0.3);
 }
@@ -366,10 +376,10 @@ function stepHeat(car: VehicleState, traits: CarTraits, faults: FaultMagnitudes)
   // Without coolant little heat reaches the radiator, and less water has to be heated; in the end it boils.
   const radiator = car.engineOn ? car.thermostatOpen * (50 + 28 * car.speed + (car.fanOn ? 260 : 0)) : 0;
   const direct = car.engineOn ? 18 + 0.5 * car.speed : 14;
-  const boiling = 90 * Math.max(0, car.coolantC - 112);
-  const loss = (direct * (1 - 0.6 * leak) + radiator * (1 - 0.94 * leak)) * (car.coolantC - car.ambientC);
-  car.coolantC +=
-    ((heat - loss - boiling * (car.coolantC - 112)) / (COOLANT_HEAT_J_PER_K * (1 - 0.5 * leak))) * STEP_S;
+  const over = Math.max(0, car.coolantC - 112);
+  const reaches = (1 - 0.97 * leak) / (1 + 6 * leak);
+  const loss = (direct * (1 - 0.6 * leak) + radiator * reaches) * (car.coolantC - car.ambientC);
+  car.coolantC += ((heat - loss - 90 * over * over) / (COOLANT_HEAT_J_PER_K * (1 - 0.5 * leak))) * STEP_S;
 
   const bearingHeat =
     0.22 * frictionTorque(car) * car.rpm * ((2 * Math.PI) / 60) * (1 + faults.engineBearing);
@@ -388,12 +398,12 @@ function stepBattery(car: VehicleState, traits: CarTraits, faults: FaultMagnitud
   let amps: number;
   if (car.engineOn && car.starterLeft === 0) {
     // The alternator charges harder on the overrun and spares the engine when it pulls.
-    const wanted =
-      14.25 - 0.012 * (car.ambientC - 20) - 0.35 * (car.load - 0.3) + (car.fuelGps < 0.05 ? 0.2 : 0);
+    const cold = 0.012 * (20 - car.ambientC);
+    const wanted = 14.25 + cold - 0.35 * (car.load - 0.3) + (car.fuelGps < 0.05 ? 0.2 : 0);
     const most = ALTERNATOR_MAX_A * Math.min(1, 0.62 + 0.38 * (car.rpm / 2200)) - load;
     // A cell that shorts takes its two volts out, and draws whatever the alternator has left.
     const ohm = (CHARGING_OHM + traits.batteryOhm) * (1 + 0.8 * dead);
-    const source = 12 + 2.4 * car.charge - 1.9 * dead;
+    const source = 12 + 2.4 * car.charge + cold - 1.9 * dead;
     amps = Math.min((wanted - source) / ohm, most);
     volts = source + amps * ohm - 0.25 * dead * car.load;
   } else {

@@ -171,7 +171,7 @@ describe('Each part on its own', () => {
 
       const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
       const rows = (await readAll(log, 'telemetry')).reduce(
-        (sum, { value }) => sum + decodeTelemetry(value as Buffer).times.length,
+        (sum, { value }) => sum + decodeTelemetry(value!).times.length,
         0,
       );
       expect(rows).toBe(minutes * 60 - 1); // one a second; the last second of the recording is not over
@@ -189,18 +189,18 @@ describe('Each part on its own', () => {
       expect(reported.code).toBe(0);
       reported = await finish(AGENT, agentArgs(second)); // at the latest now it is there from the first row on
       const scored = (await readAll(log, 'telemetry'))
-        .map(({ value }) => decodeTelemetry(value as Buffer))
+        .map(({ value }) => decodeTelemetry(value!))
         .filter(({ modelVersion }) => modelVersion === '1');
       expect(scored.length).toBeGreaterThan(0);
       // Car and cloud run the same engine: where both have a score of one row by one model, it is the same number.
-      const last = scored.at(-1) as (typeof scored)[number];
+      const last = scored.at(-1)!;
       await awaitRecord(log, 'predictions', ({ value }) => {
-        const { firstSequence, modelVersion } = decodeScores(value as Buffer);
+        const { firstSequence, modelVersion } = decodeScores(value!);
         return modelVersion === '1' && firstSequence === last.firstSequence;
       });
       const inCloud = new Map<number, number>();
       for (const { value } of await readAll(log, 'predictions')) {
-        const { firstSequence, scores } = decodeScores(value as Buffer);
+        const { firstSequence, scores } = decodeScores(value!);
         scores.forEach((score, i) => inCloud.set(firstSequence + i, score));
       }
       const pairs = scored.flatMap(({ firstSequence, scores }) =>
@@ -259,7 +259,7 @@ describe('Each part on its own', () => {
       expect(again.err).toContain('all rows are in the log');
       const log = await SqliteEventLog.open({ path: logPath });
       const sequences = (await readAll(log, 'telemetry')).flatMap(({ value }) => {
-        const { firstSequence, times } = decodeTelemetry(value as Buffer);
+        const { firstSequence, times } = decodeTelemetry(value!);
         return [...times].map((_, i) => firstSequence + i);
       });
       expect(sequences.sort((a, b) => a - b)).toEqual(Array.from({ length: 38 }, (_, i) => i + 1));

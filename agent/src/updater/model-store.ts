@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CardanError, messageOf, type ModelRef, systemCode } from '@cardan/shared';
-import { replaceFile, syncFolder } from './replace-file.ts';
+import { CardanError, messageOf, type ModelRef, systemCode, replaceFile, syncFolder } from '@cardan/shared';
 
 export const MODEL_FILES = ['manifest.json', 'model.json', 'weights.bin'] as const;
 export type ModelFile = (typeof MODEL_FILES)[number];

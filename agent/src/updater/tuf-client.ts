@@ -11,9 +11,8 @@ import {
   type Targets,
   type Timestamp,
 } from '@tufjs/models';
-import { CardanError, messageOf, systemCode } from '@cardan/shared';
+import { CardanError, messageOf, systemCode, replaceFile } from '@cardan/shared';
 import { type Downloader, HttpStatusError } from './download.ts';
-import { replaceFile } from './replace-file.ts';
 
 export interface TufClientOptions {
   /** For metadata that has been verified. Losing it, or a power cut at any point, costs one more download. */

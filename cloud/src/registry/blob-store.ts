@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, readdir, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CardanError, systemCode } from '@cardan/shared';
-import { syncFolder } from './replace-file.ts';
+import { CardanError, systemCode, syncFolder } from '@cardan/shared';
 
 /** Largest blob that the API takes, bytes. */
 export const BLOB_BYTES_MAX = 64 * 1024 * 1024;

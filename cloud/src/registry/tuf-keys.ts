@@ -3,8 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { canonicalize } from '@tufjs/canonical-json';
 import { Key, Signature } from '@tufjs/models';
-import { systemCode } from '@cardan/shared';
-import { replaceFile } from './replace-file.ts';
+import { systemCode, replaceFile } from '@cardan/shared';
 
 export const TUF_ROLES = ['root', 'targets', 'snapshot', 'timestamp'] as const;
 export type TufRole = (typeof TUF_ROLES)[number];

@@ -12,8 +12,7 @@ import {
   Targets,
   Timestamp,
 } from '@tufjs/models';
-import { CardanError, systemCode } from '@cardan/shared';
-import { replaceFile } from './replace-file.ts';
+import { CardanError, systemCode, replaceFile } from '@cardan/shared';
 import { TUF_ROLES, type KeyRing, type TufRole } from './tuf-keys.ts';
 
 /** A file that cars may fetch, as it is signed. */

@@ -23,6 +23,10 @@ export class JsonFields {
     return this.fields[name];
   }
 
+  has(name: string): boolean {
+    return Object.hasOwn(this.fields, name);
+  }
+
   at(name: string): string {
     return `${this.path}.${name}`;
   }

@@ -1,0 +1,66 @@
+import { DenseExecutor, type DenseLayer } from './dense.ts';
+import { FeatureExtractor } from './features.ts';
+import type { FeatureSpec } from './manifest.ts';
+
+/**
+ * Rows → per network input the residual (input − output of the autoencoder), averaged over the last
+ * `smoothingRows` feature rows. Noise averages out, a fault does not. Depends on the last
+ * `windowRows + smoothingRows − 1` rows and on nothing before.
+ */
+export class SmoothedResiduals {
+  /** The last averages, one per input; NaN where the signal was not seen. */
+  readonly values: Float64Array;
+  readonly extractor: FeatureExtractor;
+  private readonly executor: DenseExecutor;
+  private readonly smoothingRows: number;
+  /** Rows of residuals, NaN where the signal was not seen. */
+  private readonly ring: Float64Array;
+  private next = 0;
+  private filled = 0;
+
+  constructor(features: FeatureSpec, smoothingRows: number, layers: readonly DenseLayer[]) {
+    this.extractor = new FeatureExtractor(features);
+    this.executor = new DenseExecutor(layers);
+    this.smoothingRows = smoothingRows;
+    this.values = new Float64Array(features.inputs.length);
+    this.ring = new Float64Array(features.inputs.length * smoothingRows);
+  }
+
+  /** Takes a row, as `FeatureExtractor.push`. Returns whether `values` is valid. */
+  push(timeMs: number, row: Float32Array, offset = 0): boolean {
+    const { extractor, ring, smoothingRows } = this;
+    const ready = extractor.push(timeMs, row, offset);
+    if (extractor.restarted) this.filled = 0;
+    if (!ready) return false;
+    const { features, seen } = extractor;
+    const inputs = features.length;
+    const output = this.executor.run(features);
+    const begin = this.next * inputs;
+    for (let i = 0; i < inputs; i++) ring[begin + i] = seen[i] === 1 ? features[i]! - output[i]! : Number.NaN;
+    this.next = this.next + 1 === smoothingRows ? 0 : this.next + 1;
+    if (this.filled < smoothingRows) this.filled++;
+    if (this.filled < smoothingRows) return false;
+    this.average();
+    return true;
+  }
+
+  /** From the oldest row to the newest, for the reason given in `FeatureExtractor`. */
+  private average(): void {
+    const { ring, values, smoothingRows } = this;
+    const inputs = values.length;
+    for (let i = 0; i < inputs; i++) {
+      let sum = 0;
+      let seen = 0;
+      let row = this.next;
+      for (let k = 0; k < smoothingRows; k++) {
+        const value = ring[row * inputs + i]!;
+        if (value === value) {
+          sum += value;
+          seen++;
+        }
+        row = row + 1 === smoothingRows ? 0 : row + 1;
+      }
+      values[i] = sum / seen;
+    }
+  }
+}
