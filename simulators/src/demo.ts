@@ -10,6 +10,7 @@ import { aborted, CardanError, ensureDataDir, type Lineage } from '@cardan/share
 import { openEventLog, type EventLog } from '@cardan/shared/event-log';
 import { accountRows, type RowAccount } from './account.ts';
 import { startBroker } from './broker.ts';
+import { firstModelRows } from './config.ts';
 import { DemoTerminal } from './demo-terminal.ts';
 import { FAULT_KINDS, type FaultKind } from './faults.ts';
 import { simulatedCar } from './fleet.ts';
@@ -233,6 +234,7 @@ class Demo {
     const child = this.startChild('cloud', cloudCommand(), [
       ...['all', '--log', logUrl, '--mqtt', mqttUrl, '--data', this.dataDir, '--registry-port', '0'],
       ...['--monitor-port', String(options.port), '--seed', String(options.seed)],
+      ...['--min-rows', String(firstModelRows(options.vehicles))],
       ...(options.once ? ['--no-retrain'] : []),
     ]);
     const ready = await Promise.race([

@@ -14,7 +14,7 @@ import {
   type MqttFiles,
 } from '@cardan/shared';
 import { startBroker } from './broker.ts';
-import { SIM_DEFAULTS } from './config.ts';
+import { onceSecondsMax, onceSpeedup, SIM_DEFAULTS } from './config.ts';
 import { DemoTerminal } from './demo-terminal.ts';
 import { faultKinds, runDemo, type DemoOptions } from './demo.ts';
 import { FAULT_KINDS, type FaultKind } from './faults.ts';
@@ -64,7 +64,11 @@ replayOptions(
   .option('--data <dir>', 'keep the data there, and go on with it; default is a temporary folder')
   .option('--faults <which>', 'how many cars get a fault, or which kinds, separated by commas, or none')
   .option('--once', 'stop when the loop has closed twice, and print a summary as JSON')
-  .option('--timeout <s>', 'with --once: seconds that it may take', numberBetween(10, 86_400), 85)
+  .option(
+    '--timeout <s>',
+    'with --once: seconds that it may take; default 85, more with over 20 cars',
+    numberBetween(10, 86_400),
+  )
   .action(demo);
 
 replayOptions(mqttOptions(program.command('fleet').description('Simulated cars, each with a real agent.')))
@@ -106,7 +110,7 @@ async function demo(
     data?: string;
     faults?: string;
     once?: true;
-    timeout: number;
+    timeout?: number;
   },
 ): Promise<void> {
   const once = given.once === true;
@@ -114,13 +118,13 @@ async function demo(
   const options: DemoOptions = {
     vehicles: given.vehicles,
     seed: given.seed,
-    speedup: given.speedup ?? (once ? SIM_DEFAULTS.speedupOnce : SIM_DEFAULTS.speedup),
+    speedup: given.speedup ?? (once ? onceSpeedup(given.vehicles) : SIM_DEFAULTS.speedup),
     port: given.port,
     ...(given.data === undefined ? {} : { dataDir: given.data }),
     faults: parseFaults(given.faults, given.vehicles),
     ...(replay === undefined ? {} : { replay }),
     once,
-    secondsMax: given.timeout,
+    secondsMax: given.timeout ?? onceSecondsMax(given.vehicles),
   };
   const stop = stopSignal();
   const terminal = new DemoTerminal(process.stderr);

@@ -96,7 +96,7 @@ const COOLANT_PART = 0.29;
 const OIL_HEAT_J_PER_K = 8000;
 
 /** Where the charge of a sound battery settles in use. */
-export const CHARGE_SETTLED = 0.9;
+export const CHARGE_SETTLED = 0.908;
 const BATTERY_COULOMB = 60 * 3600;
 /** What a battery takes in falls in a line with its charge: resistance of the charging reaction. */
 const CHARGING_OHM = 0.03;
@@ -298,7 +298,7 @@ function torqueMost(rpm: number, clogged: number): number {
 
 /** The part of its air that an engine gets at full load through a filter clogged that much. */
 function breathing(clogged: number): number {
-  return 1 - 0.45 * clogged;
+  return 1 - 0.58 * clogged;
 }
 
 function frictionTorque(car: VehicleState): number {
@@ -339,8 +339,8 @@ function stepEngine(
   // A clogged filter takes away pressure before the throttle: for the same torque the driver opens it further,
   // and the engine makes do with less air and more fuel.
   const clogged = faults.airFilter;
-  const upstream = traits.airKpa * (1 - 0.4 * clogged * (0.5 + 0.5 * Math.min(1, car.airGps / 25)));
-  const wanted = traits.airKpa * (0.16 + 0.82 * car.load * breathing(clogged)) * (1 - 0.15 * clogged);
+  const upstream = traits.airKpa * (1 - 0.45 * clogged * (0.6 + 0.4 * Math.min(1, car.airGps / 20)));
+  const wanted = traits.airKpa * (0.16 + 0.82 * car.load * breathing(clogged)) * (1 - 0.2 * clogged);
   const charge = Math.min(wanted, 0.985 * upstream);
   // Without the engine the manifold fills in a moment.
   const turning = Math.min(1, car.rpm / 500);
@@ -358,7 +358,7 @@ function stepEngine(
   car.throttlePercent += (throttle - car.throttlePercent) * (STEP_S / 0.2);
 
   // Cold engines, and those short of air, run rich.
-  const rich = 1 + 0.2 * clogged + 0.002 * Math.max(0, 60 - car.coolantC);
+  const rich = 1 + 0.3 * clogged + 0.002 * Math.max(0, 60 - car.coolantC);
   const fuel = burns && !overrun ? (car.airGps / STOICHIOMETRIC) * rich : 0;
   car.fuelGps += (fuel - car.fuelGps) * (STEP_S / 0.3);
 }

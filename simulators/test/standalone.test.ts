@@ -185,9 +185,8 @@ describe('Each part on its own', () => {
       expect(lineage).toMatchObject({ rows, vehicles: 1, duplicatesDropped: 0 });
 
       // The next drive: the agent fetches the model at its start, or is told of it, and scores with it.
-      let reported = await finish(AGENT, agentArgs(second));
-      expect(reported.code).toBe(0);
-      reported = await finish(AGENT, agentArgs(second)); // at the latest now it is there from the first row on
+      expect((await finish(AGENT, agentArgs(second))).code).toBe(0);
+      expect((await finish(AGENT, agentArgs(second))).code).toBe(0); // at the latest now it is there from the first row on
       const scored = (await readAll(log, 'telemetry'))
         .map(({ value }) => decodeTelemetry(value!))
         .filter(({ modelVersion }) => modelVersion === '1');
