@@ -1,6 +1,7 @@
 import { randomInt } from 'node:crypto';
-import Database from 'better-sqlite3';
 import { CardanError, systemCode, type CloudEvent, type TelemetryBatch } from '@cardan/shared';
+import { openSqlite } from '@cardan/shared/sqlite';
+import type Database from 'better-sqlite3';
 
 /** ASCII "CrdO", so that no other program's database is taken for an outbox. */
 const APPLICATION_ID = 0x4372644f;
@@ -270,7 +271,7 @@ function countOf(db: Database.Database, table: 'rows' | 'events'): number {
 function open(options: OutboxOptions): Database.Database {
   let db: Database.Database;
   try {
-    db = new Database(options.path);
+    db = openSqlite(options.path);
     db.pragma('journal_mode = WAL');
   } catch (cause) {
     throw new CardanError(

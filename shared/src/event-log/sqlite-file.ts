@@ -1,8 +1,9 @@
+import type Database from 'better-sqlite3';
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import Database from 'better-sqlite3';
 import { CardanError, messageOf, systemCode } from '../errors.ts';
+import { openSqlite } from '../sqlite.ts';
 
 /**
  * The log's file. `records_{topic}_{partition}` holds the records of one partition: its primary key is the
@@ -75,7 +76,7 @@ export async function openLogFile(
   let db: Database.Database | undefined;
   try {
     mkdirSync(dirname(path), { recursive: true });
-    const opened = (db = new Database(path, { timeout: LOCK_BLOCK_MS }));
+    const opened = (db = openSqlite(path, { timeout: LOCK_BLOCK_MS }));
     await whenFree(() => create(opened, path));
     opened.pragma(`synchronous = ${synchronous}`);
     opened.pragma(`wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
