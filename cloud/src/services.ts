@@ -95,7 +95,13 @@ export async function startServices(
       running.lines.push('predictor: scoring telemetry');
     }
     if (names.includes('monitor')) {
-      const monitor = await startMonitor({ log, host: options.host, port: options.monitorPort });
+      const monitor = await startMonitor({
+        log,
+        host: options.host,
+        port: options.monitorPort,
+        registryUrl: running.registryUrl,
+        onProblem,
+      });
       closing.push(() => monitor.close());
       running.monitorUrl = monitor.url;
       running.lines.push(`monitor: ${monitor.url}`);
