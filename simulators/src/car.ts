@@ -11,6 +11,7 @@ import {
   magnitudeAt,
   samePart,
   stuckSignal,
+  WHEELS,
 } from './faults.ts';
 import { Random, type RandomState } from './random.ts';
 import {
@@ -62,7 +63,10 @@ export class Car {
   readonly #magnitudes = noFaults();
   readonly #bus: readonly BusMessage[] = DATABASE.messages.map((message) => new BusMessage(message.name));
 
-  /** A car at `startTime` (milliseconds since 1970 in UTC), most likely warm and in mid-trip. */
+  /**
+   * A car at `startTime` (milliseconds since 1970 in UTC), most likely warm and in mid-trip. One from a state of
+   * unknown origin comes from `restore`, which checks it.
+   */
   constructor(options: { id: string; seed: number; startTime: number } | CarState) {
     if ('version' in options) {
       this.#state = structuredClone(options);
@@ -245,9 +249,8 @@ function perWheel(
   of: (vehicle: VehicleState, wheel: number) => number,
   noise: Pick<Sensing, 'noise' | 'relativeNoise'>,
 ): Record<string, Sensing> {
-  const wheels = ['FrontLeft', 'FrontRight', 'RearLeft', 'RearRight'];
   return Object.fromEntries(
-    wheels.map((wheel, index) => [`${name}${wheel}`, { of: (v: VehicleState) => of(v, index), ...noise }]),
+    WHEELS.map((wheel, index) => [`${name}${wheel}`, { of: (v: VehicleState) => of(v, index), ...noise }]),
   );
 }
 

@@ -188,7 +188,8 @@ export function setMagnitudes(into: FaultMagnitudes, faults: readonly Fault[], t
     if (fault.kind === 'coolant-leak') into.coolantLeak = magnitude;
     else if (fault.kind === 'thermostat-stuck-open') into.thermostatOpen = magnitude;
     else if (fault.kind === 'battery-cell') into.batteryCell = magnitude;
-    else if (fault.kind === 'clogged-air-filter') into.airFilter = magnitude;
+    // Dust lies where the air goes: half a filter takes more than half of the breath.
+    else if (fault.kind === 'clogged-air-filter') into.airFilter = magnitude * (1.6 - 0.6 * magnitude);
     else if (fault.kind === 'slow-puncture') into.puncture[fault.wheel ?? 0] = magnitude;
     else if (fault.kind === 'bearing-wear' && fault.wheel === undefined) into.engineBearing = magnitude;
     else if (fault.kind === 'bearing-wear') into.hubBearing[fault.wheel as number] = magnitude;
@@ -298,7 +299,7 @@ function torqueMost(rpm: number, clogged: number): number {
 
 /** The part of its air that an engine gets at full load through a filter clogged that much. */
 function breathing(clogged: number): number {
-  return 1 - 0.58 * clogged;
+  return 1 - 0.6 * clogged;
 }
 
 function frictionTorque(car: VehicleState): number {
@@ -340,7 +341,7 @@ function stepEngine(
   // and the engine makes do with less air and more fuel.
   const clogged = faults.airFilter;
   const upstream = traits.airKpa * (1 - 0.45 * clogged * (0.6 + 0.4 * Math.min(1, car.airGps / 20)));
-  const wanted = traits.airKpa * (0.16 + 0.82 * car.load * breathing(clogged)) * (1 - 0.2 * clogged);
+  const wanted = traits.airKpa * (0.16 + 0.82 * car.load * breathing(clogged)) * (1 - 0.25 * clogged);
   const charge = Math.min(wanted, 0.985 * upstream);
   // Without the engine the manifold fills in a moment.
   const turning = Math.min(1, car.rpm / 500);
@@ -358,7 +359,7 @@ function stepEngine(
   car.throttlePercent += (throttle - car.throttlePercent) * (STEP_S / 0.2);
 
   // Cold engines, and those short of air, run rich.
-  const rich = 1 + 0.3 * clogged + 0.002 * Math.max(0, 60 - car.coolantC);
+  const rich = 1 + 0.35 * clogged + 0.002 * Math.max(0, 60 - car.coolantC);
   const fuel = burns && !overrun ? (car.airGps / STOICHIOMETRIC) * rich : 0;
   car.fuelGps += (fuel - car.fuelGps) * (STEP_S / 0.3);
 }
@@ -376,10 +377,10 @@ function stepHeat(car: VehicleState, traits: CarTraits, faults: FaultMagnitudes)
   // Without coolant little heat reaches the radiator, and less water has to be heated; in the end it boils.
   const radiator = car.engineOn ? car.thermostatOpen * (50 + 28 * car.speed + (car.fanOn ? 260 : 0)) : 0;
   const direct = car.engineOn ? 18 + 0.5 * car.speed : 14;
-  const over = Math.max(0, car.coolantC - 112);
+  const over = Math.max(0, car.coolantC - 108);
   const reaches = (1 - 0.97 * leak) / (1 + 6 * leak);
   const loss = (direct * (1 - 0.6 * leak) + radiator * reaches) * (car.coolantC - car.ambientC);
-  car.coolantC += ((heat - loss - 90 * over * over) / (COOLANT_HEAT_J_PER_K * (1 - 0.5 * leak))) * STEP_S;
+  car.coolantC += ((heat - loss - 180 * over * over) / (COOLANT_HEAT_J_PER_K * (1 - 0.5 * leak))) * STEP_S;
 
   const bearingHeat =
     0.22 * frictionTorque(car) * car.rpm * ((2 * Math.PI) / 60) * (1 + faults.engineBearing);
@@ -402,15 +403,15 @@ function stepBattery(car: VehicleState, traits: CarTraits, faults: FaultMagnitud
     const wanted = 14.25 + cold - 0.35 * (car.load - 0.3) + (car.fuelGps < 0.05 ? 0.2 : 0);
     const most = ALTERNATOR_MAX_A * Math.min(1, 0.62 + 0.38 * (car.rpm / 2200)) - load;
     // A cell that shorts takes its two volts out, and draws whatever the alternator has left.
-    const ohm = (CHARGING_OHM + traits.batteryOhm) * (1 + 0.8 * dead);
-    const source = 12 + 2.4 * car.charge + cold - 1.9 * dead;
+    const ohm = CHARGING_OHM + traits.batteryOhm;
+    const source = 12 + 2.4 * car.charge + cold - 2.3 * dead;
     amps = Math.min((wanted - source) / ohm, most);
-    volts = source + amps * ohm - 0.25 * dead * car.load;
+    volts = source + amps * ohm - 0.01 * dead * load;
   } else {
     amps = -(car.starterLeft > 0 ? STARTER_A : 0.45 * load);
     volts = 11.75 + 1.05 * car.charge - 1.2 * dead + amps * traits.batteryOhm * (1 + 2 * dead);
   }
-  car.charge = clamp(car.charge + ((amps - 25 * dead) / BATTERY_COULOMB) * STEP_S, 0.3, 1);
+  car.charge = clamp(car.charge + ((amps * (1 - dead) - 35 * dead) / BATTERY_COULOMB) * STEP_S, 0.3, 1);
   // The battery sensor averages over a second.
   car.batteryA += (amps + 0.6 * random.normal() - car.batteryA) * (STEP_S / 1);
   car.batteryV += (volts - car.batteryV) * (STEP_S / 1);
