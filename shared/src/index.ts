@@ -11,6 +11,7 @@ export * from './model/alarm.ts';
 export * from './model/dense.ts';
 export * from './model/features.ts';
 export * from './model/layers-model.ts';
+export * from './model/load-model.ts';
 export * from './model/manifest.ts';
 export * from './model/residuals.ts';
 export * from './model/scorer.ts';

@@ -1,69 +1,87 @@
-import { createHash } from 'node:crypto';
-import type { DenseLayer } from './dense.ts';
-import { invalid } from './json-fields.ts';
-import { readDense } from './layers-model.ts';
-import { parseManifest, type ModelManifest, type ScoreSpec } from './manifest.ts';
+import type { Model } from './load-model.ts';
+import type { ScoreSpec } from './manifest.ts';
 import { SmoothedResiduals } from './residuals.ts';
 
-/** A model that has been checked and can score. */
-export interface Model {
-  manifest: ModelManifest;
-  layers: DenseLayer[];
-}
-
 /**
- * Checks the three files of a model against each other and reads them. Throws MODEL_INVALID, saying what is
- * wrong. Whether the model is for the signals at hand is the caller's to check (`manifest.signalSet.id`).
+ * Rows of one vehicle → anomaly scores. The same code in the car, in the predictor and in the trainer.
+ *
+ *   f   features of the last `windowRows` rows, standardised            (FeatureExtractor)
+ *   r   f − autoencoder(f), averaged over the last `smoothingRows` rows  (SmoothedResiduals)
+ *   z   (r − residualCenter) / residualScale, per input
+ *   score = ⁴√ mean(z⁴)
+ *
+ * Reconstruction error as a measure of novelty is from Japkowicz, Myers and Gluck, "A novelty detection
+ * approach to classification" (IJCAI 1995). Two things are added. Residuals keep their sign until they have been
+ * averaged, so that noise cancels and a shift does not. And the power mean of order 4 stands between the root
+ * mean square, in which one broken signal among many drowns, and the maximum, which hears only one of them.
+ *
+ * A score depends on the last `windowRows + smoothingRows − 1` rows and on nothing before: whoever has seen
+ * these comes to the same bits. Before, and after a gap in time, it is NaN.
  */
-export function loadModel(files: { manifest: Uint8Array; model: Uint8Array; weights: Uint8Array }): Model {
-  const manifest = parseManifest(files.manifest);
-  checkFile('model.json', files.model, manifest);
-  checkFile('weights.bin', files.weights, manifest);
-  const layers = readDense(files.model, files.weights);
-  const inputs = manifest.features.inputs.length;
-  const first = layers[0]!;
-  const last = layers[layers.length - 1]!;
-  if (first.inputs !== inputs || last.units !== inputs)
-    throw invalid(
-      `the manifest has ${inputs} inputs, the network takes ${first.inputs} (layer "${first.name}") and gives ${last.units} (layer "${last.name}")`,
-    );
-  return { manifest, layers };
-}
-
-function checkFile(name: 'model.json' | 'weights.bin', bytes: Uint8Array, manifest: ModelManifest): void {
-  const { sha256, length } = manifest.files[name];
-  if (bytes.byteLength !== length)
-    throw invalid(`${name} has ${bytes.byteLength} bytes, the manifest says ${length}`);
-  const hash = createHash('sha256').update(bytes).digest('hex');
-  if (hash !== sha256) throw invalid(`${name} has the SHA-256 ${hash}, the manifest says ${sha256}`);
-}
-
 export class Scorer {
   readonly model: Model;
   private readonly residuals: SmoothedResiduals;
-  private readonly standardised: Float64Array;
+  private readonly spec: ScoreSpec;
+  private readonly signalOfInput: Int32Array;
+  /** z⁴ per input, of the last row. */
+  private readonly powers: Float64Array;
 
   constructor(model: Model) {
     const { features, score } = model.manifest;
     this.model = model;
+    this.spec = score;
     this.residuals = new SmoothedResiduals(features, score.smoothingRows, model.layers);
-    this.standardised = new Float64Array(features.inputs.length);
+    this.signalOfInput = Int32Array.from(features.inputs, ({ signal }) => signal);
+    this.powers = new Float64Array(features.inputs.length);
   }
+
+  /**
+   * Takes the next row: `values[offset…]` in the order of the signal set, NaN = not seen; `timeMs` is
+   * milliseconds since 1970. Returns its score, NaN while the windows fill.
+   */
   push(timeMs: number, values: Float32Array, offset = 0): number {
-    if (!this.residuals.push(timeMs, values, offset)) return Number.NaN;
-    return fuse(this.residuals.values, this.model.manifest.score, this.standardised);
+    if (!this.residuals.push(timeMs, values, offset)) {
+      this.powers.fill(0);
+      return Number.NaN;
+    }
+    return fuse(this.residuals.values, this.spec, this.powers);
   }
-  contributions(): Float32Array {
-    return new Float32Array(this.model.manifest.signalSet.signals.length);
+
+  /** Scores consecutive rows: `values` is row-major, one row per time. */
+  pushRows(times: Float64Array, values: Float32Array, scores = new Float32Array(times.length)): Float32Array {
+    const signals = times.length === 0 ? 0 : values.length / times.length;
+    for (let row = 0; row < times.length; row++) scores[row] = this.push(times[row]!, values, row * signals);
+    return scores;
+  }
+
+  /**
+   * What each signal adds to the last score: one part per signal of the signal set, 1 in all. Zeros where the
+   * last score was NaN or 0.
+   */
+  contributions(into = new Float32Array(this.model.manifest.signalSet.signals.length)): Float32Array {
+    const { powers, signalOfInput } = this;
+    let sum = 0;
+    for (const power of powers) sum += power;
+    into.fill(0);
+    if (sum > 0) for (let i = 0; i < powers.length; i++) into[signalOfInput[i]!]! += powers[i]! / sum;
+    return into;
   }
 }
 
-export function fuse(residuals: Float64Array, spec: ScoreSpec, z: Float64Array): number {
-  let s = 0;
-  for (let i = 0; i < z.length; i++) {
-    const v = (residuals[i]! - spec.residualCenter[i]!) / spec.residualScale[i]!;
-    z[i] = v === v ? v : 0;
-    s += v === v ? v * v : 0;
+/**
+ * Smoothed residuals → score; `powers` gets z⁴ per input. Inputs whose signal was not seen (NaN) count as
+ * normal: a silent sensor is for the bus to report, not for the model.
+ */
+export function fuse(residuals: Float64Array, spec: ScoreSpec, powers: Float64Array): number {
+  const { residualCenter, residualScale } = spec;
+  let sum = 0;
+  for (let i = 0; i < residuals.length; i++) {
+    const z = (residuals[i]! - residualCenter[i]!) / residualScale[i]!;
+    const square = z * z;
+    const power = square >= 0 ? square * square : 0;
+    powers[i] = power;
+    sum += power;
   }
-  return Math.sqrt(s / z.length);
+  // Square roots are exact to the last bit on every machine; a general power is not.
+  return Math.sqrt(Math.sqrt(sum / residuals.length));
 }

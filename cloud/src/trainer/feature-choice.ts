@@ -1,0 +1,111 @@
+import { CardanError, FeatureExtractor, type FeatureInput, type FeatureSpec } from '@cardan/shared';
+import type { HyperParameters } from './hyper-parameters.ts';
+import type { Span } from './split.ts';
+import type { Turns } from './turns.ts';
+
+/** Signals seen in a smaller part of the windows are left out. */
+const SEEN_PART_MIN = 0.5;
+/** Values beyond these quantiles do not pull on center and scale. */
+const TAIL = 0.01;
+/** Windows from which center and scale are taken: enough for a quantile of 1 %. */
+const SAMPLE_MAX = 20_000;
+
+export interface FeatureChoice {
+  inputs: FeatureInput[];
+  metrics: { signals_used: number; signals_constant: number; signals_missing: number };
+}
+
+/**
+ * Which signals become inputs, and how they are standardised. Center and scale are the mean and the standard
+ * deviation of the window means after both tails have been pulled in to their 1 % quantiles (winsorised), so
+ * that outliers don't set the scale. Signals that hardly were there or never moved say nothing of normality, and
+ * would alarm at the first change: they are left out, and counted.
+ *
+ * Throws TRAINING_DATA_INSUFFICIENT when nothing is left.
+ */
+export async function chooseInputs(
+  training: readonly Span[],
+  signals: number,
+  gapMs: number,
+  { windowRows }: HyperParameters,
+  turns: Turns,
+): Promise<FeatureChoice> {
+  const plain: FeatureSpec = {
+    windowRows,
+    gapMs,
+    clip: Number.MAX_VALUE,
+    inputs: Array.from({ length: signals }, (_, signal) => ({
+      signal,
+      statistic: 'mean',
+      center: 0,
+      scale: 1,
+    })),
+  };
+  const means = await extractFeatures(training, signals, plain, turns, Number.NaN);
+  const windows = means.length / signals;
+  const step = Math.max(1, Math.ceil(windows / SAMPLE_MAX));
+  const choice: FeatureChoice = {
+    inputs: [],
+    metrics: { signals_used: 0, signals_constant: 0, signals_missing: 0 },
+  };
+  for (let signal = 0; signal < signals; signal++) {
+    const column: number[] = [];
+    for (let row = 0; row < windows; row += step) {
+      const value = means[row * signals + signal]!;
+      if (!Number.isNaN(value)) column.push(value);
+    }
+    if (!(column.length * step >= SEEN_PART_MIN * windows && column.length > 0)) {
+      choice.metrics.signals_missing++;
+      continue;
+    }
+    const { center, scale } = winsorised(Float64Array.from(column));
+    // What is left of a constant is rounding.
+    if (scale <= 1e-6 * Math.abs(center)) choice.metrics.signals_constant++;
+    else choice.inputs.push({ signal, statistic: 'mean', center, scale });
+    if (turns.due) await turns.give();
+  }
+  choice.metrics.signals_used = choice.inputs.length;
+  if (choice.inputs.length === 0)
+    throw new CardanError(
+      'TRAINING_DATA_INSUFFICIENT',
+      `None of the ${signals} signals moves in the ${windows} windows there are. Collect data while the vehicles drive.`,
+    );
+  return choice;
+}
+
+function winsorised(values: Float64Array): { center: number; scale: number } {
+  values.sort();
+  const low = values[Math.floor(TAIL * (values.length - 1))]!;
+  const high = values[Math.ceil((1 - TAIL) * (values.length - 1))]!;
+  let sum = 0;
+  for (const value of values) sum += Math.min(high, Math.max(low, value));
+  const center = sum / values.length;
+  let squares = 0;
+  for (const value of values) squares += (Math.min(high, Math.max(low, value)) - center) ** 2;
+  return { center, scale: Math.sqrt(squares / values.length) };
+}
+
+/** The features of all full windows, row-major. `unseen` stands where a signal was not seen. */
+export async function extractFeatures(
+  spans: readonly Span[],
+  signals: number,
+  spec: FeatureSpec,
+  turns: Turns,
+  unseen = 0,
+): Promise<Float32Array> {
+  const width = spec.inputs.length;
+  const rowsMost = spans.reduce((sum, { times }) => sum + times.length, 0);
+  const features = new Float32Array(rowsMost * width);
+  let at = 0;
+  for (const { times, values } of spans) {
+    const extractor = new FeatureExtractor(spec);
+    for (let row = 0; row < times.length; row++) {
+      if (extractor.push(times[row]!, values, row * signals)) {
+        for (let i = 0; i < width; i++)
+          features[at++] = extractor.seen[i] === 1 ? extractor.features[i]! : unseen;
+      }
+      if (row % 64 === 0 && turns.due) await turns.give();
+    }
+  }
+  return features.slice(0, at);
+}

@@ -1,0 +1,48 @@
+/** What a training can be told. All of it goes into the lineage. */
+export interface HyperParameters {
+  /** Rows whose mean is one feature. */
+  windowRows: number;
+  /** Feature rows over which residuals are averaged. */
+  smoothingRows: number;
+  /** Features are clipped to so many spreads. */
+  clip: number;
+  /** Units of the outer hidden layers and of the one between them; 0 chooses by the number of inputs. */
+  outerUnits: number;
+  middleUnits: number;
+  /** Rows that the network is shown in all, each as often as it takes. */
+  rowsShown: number;
+  batchRows: number;
+  learningRate: number;
+  /** Epochs without a better loss on held-back rows after which training stops. */
+  patience: number;
+  /** Chance that a signal is hidden in a row, and the noise on the others (standard deviations). */
+  maskChance: number;
+  noise: number;
+  /** Part of the vehicles, or of the time of each, that is kept from training, for the threshold. */
+  heldBackPart: number;
+  /** Alarm threshold over the highest score of held-back rows. */
+  thresholdFactor: number;
+  raiseAfterRows: number;
+  /** An alarm ends below this part of the threshold. */
+  clearPart: number;
+  clearAfterRows: number;
+}
+
+export const HYPER_PARAMETERS: Readonly<HyperParameters> = {
+  windowRows: 5,
+  smoothingRows: 30,
+  clip: 8,
+  outerUnits: 0,
+  middleUnits: 0,
+  rowsShown: 360_000,
+  batchRows: 100,
+  learningRate: 0.004,
+  patience: 12,
+  maskChance: 0.05,
+  noise: 0.05,
+  heldBackPart: 0.25,
+  thresholdFactor: 1.5,
+  raiseAfterRows: 5,
+  clearPart: 0.8,
+  clearAfterRows: 30,
+};

@@ -1,0 +1,38 @@
+import { createHash } from 'node:crypto';
+import type { DenseLayer } from './dense.ts';
+import { invalid } from './json-fields.ts';
+import { readDense } from './layers-model.ts';
+import { parseManifest, type ModelManifest } from './manifest.ts';
+
+/** A model that has been checked and can score. */
+export interface Model {
+  manifest: ModelManifest;
+  layers: DenseLayer[];
+}
+
+/**
+ * Checks the three files of a model against each other, and reads them. Throws MODEL_INVALID, saying what is
+ * wrong. Whether the model is for the signals at hand is for the caller to check (`manifest.signalSet.id`).
+ */
+export function loadModel(files: { manifest: Uint8Array; model: Uint8Array; weights: Uint8Array }): Model {
+  const manifest = parseManifest(files.manifest);
+  checkFile('model.json', files.model, manifest);
+  checkFile('weights.bin', files.weights, manifest);
+  const layers = readDense(files.model, files.weights);
+  const inputs = manifest.features.inputs.length;
+  const first = layers[0]!;
+  const last = layers[layers.length - 1]!;
+  if (first.inputs !== inputs || last.units !== inputs)
+    throw invalid(
+      `the manifest has ${inputs} inputs; layer "${first.name}" takes ${first.inputs} and layer "${last.name}" gives ${last.units}`,
+    );
+  return { manifest, layers };
+}
+
+function checkFile(name: 'model.json' | 'weights.bin', bytes: Uint8Array, manifest: ModelManifest): void {
+  const { sha256, length } = manifest.files[name];
+  if (bytes.byteLength !== length)
+    throw invalid(`${name} has ${bytes.byteLength} bytes, the manifest says ${length}`);
+  const hash = createHash('sha256').update(bytes).digest('hex');
+  if (hash !== sha256) throw invalid(`${name} has the SHA-256 ${hash}, the manifest says ${sha256}`);
+}
