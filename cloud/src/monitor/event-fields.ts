@@ -27,6 +27,12 @@ export class EventFields {
     return value;
   }
 
+  /** Any value, for a parser of its own. */
+  value(name: string): unknown {
+    if (this.isNull(name)) throw malformed(`it has no "${name}"`);
+    return this.fields[name];
+  }
+
   object(name: string): EventFields {
     return new EventFields(this.fields[name]);
   }

@@ -1,9 +1,7 @@
 import type { ServerResponse } from 'node:http';
 
-/** Pages are told three times a second; an eye follows no more. */
-const TICK_MS = 333;
-/** What one page is sent at most; a delta of a huge fleet is followed by a pause that is long enough. */
-const BYTES_PER_SECOND_MAX = 2_000_000;
+/** Three times a second: an eye follows no more. */
+const PACE: StreamPace = { tickMs: 333, bytesPerSecondMax: 2_000_000 };
 /** A comment keeps proxies from closing a quiet stream. */
 const HEARTBEAT_MS = 15_000;
 /** A page that takes nothing for so long is gone. */
@@ -16,6 +14,12 @@ export interface StreamSource {
   revision(): number;
   /** The message for a page that has seen `since` (0: nothing), or undefined when there is nothing new. */
   message(since: number): { event: 'snapshot' | 'delta'; data: string } | undefined;
+}
+
+export interface StreamPace {
+  tickMs: number;
+  /** What one page is sent at most; a delta of a huge fleet is followed by a pause that is long enough. */
+  bytesPerSecondMax: number;
 }
 
 interface Client {
@@ -36,11 +40,13 @@ interface Client {
  */
 export class EventStream {
   private readonly source: StreamSource;
+  private readonly pace: StreamPace;
   private readonly clients = new Set<Client>();
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(source: StreamSource) {
+  constructor(source: StreamSource, pace: StreamPace = PACE) {
     this.source = source;
+    this.pace = pace;
   }
 
   get full(): boolean {
@@ -69,7 +75,7 @@ export class EventStream {
     // The page comes back by itself after this long (milliseconds).
     response.write('retry: 1000\n\n');
     this.tell(client, now, new Map());
-    this.timer ??= setInterval(() => this.tick(), TICK_MS);
+    this.timer ??= setInterval(() => this.tick(), this.pace.tickMs);
   }
 
   close(): void {
@@ -109,6 +115,6 @@ export class EventStream {
     } else client.revision = this.source.revision();
     client.writable = client.response.write(message);
     client.writtenAt = now;
-    client.notBefore = now + (1000 * message.length) / BYTES_PER_SECOND_MAX;
+    client.notBefore = now + (1000 * message.length) / this.pace.bytesPerSecondMax;
   }
 }

@@ -148,6 +148,8 @@ export interface Snapshot {
   alarms: Alarm[];
   trainings: Training[];
   models: PublishedModel[];
+  /** Names of the signals by id of their set, for labels. */
+  signalSets: Record<string, string[]>;
   log: LogState;
   samples: LogSample[];
 }

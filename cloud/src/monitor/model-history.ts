@@ -70,7 +70,7 @@ export class ModelHistory {
         time,
       });
     } else if (isEvent(event, 'io.cardan.model.published')) {
-      const manifest = parseManifest(Buffer.from(JSON.stringify(event.data.manifest)));
+      const manifest = parseManifest(Buffer.from(JSON.stringify(fields.value('manifest'))));
       this.models.set(keyOf(manifest), manifest);
       dropOldest(this.models, MODELS_MAX);
     } else if (isEvent(event, 'io.cardan.rollout.decided')) {

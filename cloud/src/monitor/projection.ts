@@ -30,6 +30,7 @@ const LIMITS: ProjectionLimits = { vehiclesMax: 20_000, seriesBytesMax: 256 * 10
 /** When there are too many vehicles so many go at once, as every page must then be told everything anew. */
 const FORGET_PART = 0.01;
 const SIGNAL_SETS_MAX = 1000;
+const SIGNAL_SETS_TOLD = 50;
 const DEAD_LETTERS_MAX = 20;
 /** Numbers of models in the series are 16 bits wide; 0 is none. */
 const MODEL_NUMBERS_MAX = 65_535;
@@ -156,7 +157,7 @@ export class FleetProjection {
     const alarms = this.alarms.since(after);
     if (alarms.length > 0 || complete) add({ alarms });
     if (this.modelsRevision > after || complete)
-      add({ trainings: this.models.listTrainings(), models: this.models.listModels(this.installed) });
+      add({ ...this.listModels(), signalSets: this.signalNames() });
     return { json: fields.join(','), complete };
   }
 
@@ -172,6 +173,12 @@ export class FleetProjection {
       models: this.models.listModels(this.installed),
       trainings: this.models.listTrainings(),
     };
+  }
+
+  /** Names by set; a fleet has a handful of sets, and pages are told no more than these of the newest. */
+  private signalNames(): Record<string, string[]> {
+    const newest = [...this.signalSets.values()].slice(-SIGNAL_SETS_TOLD);
+    return Object.fromEntries(newest.map(({ id, signals }) => [id, signals.map(({ name }) => name)]));
   }
 
   /** The newest messages that the bridge could not read. */
@@ -220,6 +227,7 @@ export class FleetProjection {
       this.signalSets.set(set.id, set);
       if (this.signalSets.size > SIGNAL_SETS_MAX)
         this.signalSets.delete(this.signalSets.keys().next().value ?? '');
+      this.modelsRevision = ++this.revision;
     } else {
       const event = recordToEvent(record);
       this.models.take(event);
@@ -241,7 +249,7 @@ export class FleetProjection {
     if (vehicle.signalSet !== batch.signalSet || vehicle.rows?.signals !== signals) {
       vehicle.signalSet = batch.signalSet;
       vehicle.rows?.release();
-      vehicle.rows = new Series(signals, this.budget);
+      vehicle.rows = new Series(signals, this.budget, vehicle.rows?.total);
     }
     const { rows } = vehicle;
     const model = batch.modelName === '' ? null : { name: batch.modelName, version: batch.modelVersion };

@@ -37,20 +37,22 @@ export interface SeriesPart {
 /** The newest rows of one vehicle: times, signals, scores. A ring that grows while the budget allows it. */
 export class Series {
   /** Rows ever pushed. */
-  total = 0;
+  total: number;
   readonly signals: number;
   private readonly budget: MemoryBudget;
   private capacity = 0;
   /** First row since there is memory for it. */
-  private begin = 0;
+  private begin: number;
   private times = new Float64Array(0);
   private values = new Float32Array(0);
   private scores = new Float32Array(0);
   private models = new Uint16Array(0);
 
-  constructor(signals: number, budget: MemoryBudget) {
+  /** `start` is the number of the first row: a series that follows another one counts on from it. */
+  constructor(signals: number, budget: MemoryBudget, start = 0) {
     this.signals = signals;
     this.budget = budget;
+    this.total = this.begin = start;
   }
 
   /** Index of the oldest row that is still there. */

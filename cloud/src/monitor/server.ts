@@ -186,7 +186,7 @@ class MonitorService {
     };
     const loopback = isLoopback(this.options.host);
     server.addHook('onRequest', async (request, reply) => {
-      reply.headers(headers);
+      reply.headers({ ...headers, 'cache-control': 'no-store' });
       if (loopback) checkLoopbackHost(request.headers.host);
     });
 

@@ -1,6 +1,6 @@
 import { byId, emptyState, h } from './dom.js';
 import { clockTime, duration, fullTime, percent, times } from './format.js';
-import { shortLabels } from './labels.js';
+import { labelOf } from './labels.js';
 import { changed, onChange, select, store } from './store.js';
 
 /** Entries drawn; the others are in the log. */
@@ -17,10 +17,11 @@ export function startAnomalies() {
     select(item.dataset.vehicle);
   });
   onChange(() => {
-    if (store.summary === null || !(changed.alarms || changed.all || changed.selection)) return;
+    if (store.summary === null || !(changed.alarms || changed.models || changed.all || changed.selection))
+      return;
     const alarms = [...store.alarms.values()].sort((a, b) => timeOf(b) - timeOf(a)).slice(0, SHOWN_MAX);
     follow(alarms);
-    if (alarms.length > 0) list.replaceChildren(...alarms.map(anomaly));
+    if (alarms.length > 0) arrange(list, alarms);
     else
       list.replaceChildren(
         h(
@@ -33,6 +34,29 @@ export function startAnomalies() {
         ),
       );
   });
+}
+
+/** Entries by alarm, with what they were made of. @type {Map<string, { element: HTMLElement, text: string }>} */
+let entries = new Map();
+
+/** Makes anew only what changed, and leaves the focus where it is. */
+function arrange(list, alarms) {
+  const before = entries;
+  entries = new Map();
+  for (const alarm of alarms) {
+    const set = store.signalSets[store.vehicles.get(alarm.vehicle)?.signalSet];
+    const text = JSON.stringify([alarm, set?.length]);
+    const known = before.get(alarm.key);
+    const entry = known?.text === text ? known : { element: anomaly(alarm, set), text };
+    entry.element.firstElementChild.setAttribute('aria-pressed', String(alarm.vehicle === store.selected));
+    entries.set(alarm.key, entry);
+  }
+  const wanted = [...entries.values()].map(({ element }) => element);
+  if (wanted.length === list.children.length && wanted.every((element, i) => element === list.children[i]))
+    return;
+  const focused = document.activeElement;
+  list.replaceChildren(...wanted);
+  if (list.contains(focused)) focused.focus({ preventScroll: true });
 }
 
 /** Selects the car of the newest alarm, until somebody chooses a car. */
@@ -49,9 +73,8 @@ function timeOf(alarm) {
   return alarm.raisedAt ?? alarm.clearedAt;
 }
 
-function anomaly(alarm) {
+function anomaly(alarm, set) {
   const open = alarm.clearedAt === null;
-  const labels = shortLabels(alarm.signals.map(({ name }) => name));
   const lasted =
     alarm.raisedAt !== null && !open
       ? `cleared after ${duration(alarm.clearedAt - alarm.raisedAt)}`
@@ -66,7 +89,6 @@ function anomaly(alarm) {
         class: `anomaly${changed.newAlarms.has(alarm.key) ? ' fresh' : ''}`,
         'data-open': open,
         'data-vehicle': alarm.vehicle,
-        'aria-pressed': alarm.vehicle === store.selected,
       },
       h(
         'span',
@@ -78,12 +100,14 @@ function anomaly(alarm) {
       h(
         'span',
         { class: 'blame' },
-        ...alarm.signals.slice(0, BLAMED_SHOWN).map(({ name, part }, i) => blame(name, labels[i], part)),
+        ...alarm.signals
+          .slice(0, BLAMED_SHOWN)
+          .map(({ name, part }) => blame(name, labelOf(name, set), part)),
       ),
       h(
         'small',
         {},
-        `score ${times(alarm.score / alarm.threshold)} the threshold · model v${alarm.model.version}`,
+        `raised at ${times(alarm.score / alarm.threshold)} the threshold · model v${alarm.model.version}`,
       ),
     ),
   );

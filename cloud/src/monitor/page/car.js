@@ -2,7 +2,7 @@ import { CarData } from './car-data.js';
 import { chart, color, cursor, faded, line, timeAxis, valueAxis } from './chart.js';
 import { byId, emptyState, h, setText } from './dom.js';
 import { clockTime, count, duration, fullTime, measure, percent, times } from './format.js';
-import { shortLabels } from './labels.js';
+import { labelOf, shortLabels } from './labels.js';
 import { changed, onChange, select, store } from './store.js';
 import { key } from './training.js';
 
@@ -89,7 +89,7 @@ function show(renamed) {
   fillHead(facts);
   const { times: axis, pick } = data.inOrder();
   const cloud = data.times.map((time) => data.cloud.get(time) ?? null);
-  view.score.setData([axis, pick(data.scores), pick(cloud), pick(data.thresholds)]);
+  view.score.setData([axis, pick(cloud), pick(data.scores), pick(data.thresholds)]);
   fillScoreLegend(cloud);
   order(facts);
   for (const signal of view.signals) {
@@ -156,8 +156,9 @@ function scoreOptions() {
     axes: [timeAxis(), valueAxis(measure)],
     series: [
       {},
-      line('car', color('--accent'), { width: 2, fill: faded(color('--accent'), 0.1) }),
-      line('cloud', color('--violet'), { dash: [3, 3] }),
+      // Broad and below the car's own: where both agree, the car's line runs in the middle of the cloud's.
+      line('cloud', faded(color('--violet'), 0.5), { width: 5 }),
+      line('car', color('--accent'), { width: 1.6, fill: faded(color('--accent'), 0.08) }),
       line('threshold', color('--alarm'), { dash: [8, 5], width: 1.2 }),
     ],
     hooks: { drawClear: [shadeAlarms] },
@@ -186,13 +187,7 @@ function multiple({ name, unit }, label, index) {
   const card = h(
     'figure',
     { title: name },
-    h(
-      'figcaption',
-      {},
-      h('span', { class: 'signal-name' }, label),
-      share,
-      h('span', { class: 'signal-value' }, value, ' ', unit),
-    ),
+    h('figcaption', {}, ...signalName(label), share, h('span', { class: 'signal-value' }, value, ' ', unit)),
     plotElement,
   );
   const shown = { card, share, index, name, part: 0, plot: null, showValue: null };
@@ -219,6 +214,15 @@ function multiple({ name, unit }, label, index) {
     },
   }));
   return shown;
+}
+
+/** What tells a signal from its siblings must be readable in a narrow card. */
+function signalName(label) {
+  const [base, place] = label.split(' · ');
+  return [
+    h('span', { class: 'signal-name' }, base),
+    place === undefined ? '' : h('span', { class: 'signal-place' }, place),
+  ];
 }
 
 /** A constant signal stands in the middle, not on the edge. */
@@ -267,8 +271,8 @@ function showAlarm(alarm) {
   if (alarm === undefined) return;
   const open = alarm.clearedAt === null;
   element.dataset.open = String(open);
-  const labels = shortLabels(alarm.signals.map(({ name }) => name));
-  const blamed = alarm.signals.slice(0, 3).map(({ part }, i) => `${labels[i]} ${percent(part)}`);
+  const set = data.signalSet?.signals.map(({ name }) => name);
+  const blamed = alarm.signals.slice(0, 3).map(({ name, part }) => `${labelOf(name, set)} ${percent(part)}`);
   const when = alarm.raisedAt === null ? '' : ` ${clockTime(alarm.raisedAt)}`;
   const end = open
     ? 'still on'
@@ -277,7 +281,7 @@ function showAlarm(alarm) {
       : `cleared after ${duration(alarm.clearedAt - alarm.raisedAt)}`;
   setText(
     element,
-    `Alarm${when}, ${end}: ${blamed.join(', ')} (score ${times(alarm.score / alarm.threshold)} the threshold)`,
+    `Alarm${when}, ${end}: ${blamed.join(', ')} (raised at ${times(alarm.score / alarm.threshold)} the threshold)`,
   );
 }
 

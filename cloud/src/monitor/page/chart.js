@@ -63,6 +63,15 @@ export function chart(container, options) {
   };
 }
 
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const TIME_STEPS = [
+  ...[1, 2, 5, 10, 15, 30].map((step) => step * SECOND),
+  ...[1, 2, 5, 10, 15, 30].map((step) => step * MINUTE),
+  ...[1, 2, 4, 6, 12, 24, 48, 168, 720].map((step) => step * HOUR),
+];
+
 const FONT = '11px system-ui, sans-serif';
 
 /** Axis of times, in the reader's time zone and 24 hours. */
@@ -70,10 +79,12 @@ export function timeAxis() {
   return {
     ...axisStyle(),
     space: 80,
+    incrs: TIME_STEPS,
+    size: 30,
     values: (_plot, splits, _axis, _space, step) =>
       splits.map((time) => {
-        if (step >= 86_400_000) return shortDate(time);
-        return step < 60_000 ? clockTime(time) : hourTime(time);
+        if (step >= 24 * HOUR) return shortDate(time);
+        return step < MINUTE ? clockTime(time) : hourTime(time);
       }),
   };
 }

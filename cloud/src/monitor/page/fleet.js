@@ -14,6 +14,8 @@ const STATES = { alarm: 'Alarm', healthy: 'Healthy', learning: 'Learning', offli
 const tiles = new Map();
 let filter = 'all';
 let search = '';
+/** @type {'full' | 'compact' | 'dots'} */
+let size = 'full';
 
 /** One tile per car. Arrow keys move among them, Enter selects. */
 export function startFleet() {
@@ -85,7 +87,7 @@ function makeTile(id) {
     h('span', { class: 'tile-bar' }, bar),
     h('span', { class: 'tile-foot' }, state, ratio),
   );
-  return { element, curve, area, version, state, ratio, bar };
+  return { element, curve, area, version, state, ratio, bar, drawn: '' };
 }
 
 function fillTile(tile, vehicle) {
@@ -95,10 +97,14 @@ function fillTile(tile, vehicle) {
   setText(tile.state, vehicle.phase === 'updating' ? 'Updating' : STATES[vehicle.state]);
   setText(tile.version, vehicle.model === null ? '' : `v${vehicle.model.version}`);
   setText(tile.ratio, vehicle.ratio === null ? '' : times(vehicle.ratio));
-  tile.bar.style.width = `${Math.min(100, 50 * (vehicle.ratio ?? 0))}%`;
+  if (size === 'compact') tile.bar.style.width = `${Math.min(100, 50 * (vehicle.ratio ?? 0))}%`;
+  if (size === 'dots') element.style.setProperty('--level', level(vehicle.ratio));
   const [curve, area] = sparkPaths(vehicle.spark);
-  tile.curve.setAttribute('d', curve);
-  tile.area.setAttribute('d', area);
+  if (curve !== tile.drawn) {
+    tile.curve.setAttribute('d', curve);
+    tile.area.setAttribute('d', area);
+    tile.drawn = curve;
+  }
   element.title =
     `${vehicle.id}: ${STATES[vehicle.state].toLowerCase()}` +
     (vehicle.ratio === null ? '' : `, score ${times(vehicle.ratio)} the threshold`) +
@@ -130,11 +136,18 @@ function sparkPaths(ratios) {
   return [curve, area];
 }
 
+/** How bright the small square of a car is in a large fleet: the nearer to the threshold, the brighter. */
+function level(ratio) {
+  // In steps, so that most updates change nothing that has to be painted.
+  return `${30 + 10 * Math.round(6 * Math.min(1, ratio ?? 0.3))}%`;
+}
+
 /** Puts the tiles that are asked for in the order of their names. */
 function arrange(container) {
   const shown = [...tiles.keys()].filter(isShown).sort(byName);
-  const size = tiles.size >= DOTS_FROM ? 'dots' : tiles.size >= COMPACT_FROM ? 'compact' : 'full';
+  size = tiles.size >= DOTS_FROM ? 'dots' : tiles.size >= COMPACT_FROM ? 'compact' : 'full';
   container.dataset.size = size;
+  const focused = document.activeElement;
   if (shown.length > 0) container.replaceChildren(...shown.map((id) => tiles.get(id).element));
   else if (tiles.size > 0)
     container.replaceChildren(emptyState('No such car', 'No car has this name and state.'));
@@ -145,6 +158,8 @@ function arrange(container) {
         'A car appears here with its first row, and learns from then on.',
       ),
     );
+  // A tile that is put in again has lost the focus.
+  if (container.contains(focused)) focused.focus({ preventScroll: true });
   if (!shown.some((id) => tiles.get(id).element.tabIndex === 0) && shown.length > 0)
     tiles.get(shown[0]).element.tabIndex = 0;
 }

@@ -5,6 +5,14 @@ import { onChange, store } from './store.js';
 /** Events come at least once a second; after this long the picture is old. */
 const STALE_MS = 6000;
 
+const LIVE_TEXTS = {
+  connecting: 'Connecting',
+  reading: 'Reading the log',
+  live: 'Live',
+  stale: 'No news',
+  lost: 'Reconnecting',
+};
+
 /** The bar on top: is it live, and the figures of the fleet. */
 export function startHeader() {
   const figures = {
@@ -38,9 +46,9 @@ function showConnection() {
   const { connection, summary, heardAt } = store;
   const age = Date.now() - heardAt;
   const stale = connection === 'live' && age > STALE_MS;
-  live.dataset.state = stale ? 'lost' : connection;
-  const text = { connecting: 'Connecting', live: 'Live', lost: 'Reconnecting' };
-  setText(live.lastElementChild, stale ? 'No news' : text[connection]);
+  const state = stale ? 'stale' : connection === 'live' && summary.catchingUp ? 'reading' : connection;
+  live.dataset.state = state;
+  setText(live.lastElementChild, LIVE_TEXTS[state]);
   const problem =
     connection === 'lost' || stale
       ? `The monitor does not answer. What you see is ${duration(age)} old; the page goes on by itself.`

@@ -25,6 +25,26 @@ export function shortLabels(names) {
   return labels.map((label, i) => (labels.indexOf(label) === labels.lastIndexOf(label) ? label : names[i]));
 }
 
+/** @type {Map<string, Map<string, string>>} labels by name, by what makes them */
+const known = new Map();
+
+/**
+ * The label of one signal beside the others of its set; without a set it is labelled on its own.
+ * @param {string} name
+ * @param {readonly string[]} [set] all names of the set
+ */
+export function labelOf(name, set = [name]) {
+  const key = set.join('\n');
+  let labels = known.get(key);
+  if (labels === undefined) {
+    const made = shortLabels(set);
+    labels = new Map(set.map((other, i) => [other, made[i]]));
+    if (known.size > 100) known.clear();
+    known.set(key, labels);
+  }
+  return labels.get(name) ?? shortLabels([name])[0];
+}
+
 /** Last parts that say nothing without the one before. */
 const GENERIC = new Set([
   'Speed',

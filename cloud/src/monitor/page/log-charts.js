@@ -14,6 +14,9 @@ const TOPIC_HUES = {
 };
 const GROUP_HUES = ['violet', 'accent', 'warn', 'ok', 'learn', 'alarm'];
 
+/** Records are whole. */
+const WHOLE_STEPS = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power));
+
 /** Records per second into the topics, and how far the consumer groups are behind. */
 export function startLogCharts() {
   const throughput = area(byId('throughput'));
@@ -61,8 +64,8 @@ function area(container) {
     height: 200,
     legend: { show: false },
     cursor: cursor({ sync: { key: 'log' } }),
-    scales: { y: { range: (_plot, _low, high) => [0, Math.max(1, (high ?? 0) * 1.1)] } },
-    axes: [timeAxis(), valueAxis(compact)],
+    scales: { y: { range: (_plot, _low, high) => [0, Math.max(4, (high ?? 0) * 1.1)] } },
+    axes: [timeAxis(), valueAxis(compact, { incrs: WHOLE_STEPS })],
     series: [
       {},
       ...lines.map(({ name, hue }, i) =>

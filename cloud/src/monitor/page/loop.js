@@ -87,7 +87,9 @@ export function startLoop() {
       'bridge',
       rate(summary.rowsPerSecond),
       'rows/s',
-      letters === 0 ? 'no unreadable message' : `${count(letters)} dead letters`,
+      letters === 0
+        ? 'no unreadable message'
+        : `${count(letters)} dead ${letters === 1 ? 'letter' : 'letters'}`,
     );
     const records = log.topics.reduce((sum, entry) => sum + entry.records, 0);
     say('log', compact(summary.rows), 'rows', `${compact(records)} records in ${log.topics.length} topics`);

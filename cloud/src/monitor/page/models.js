@@ -5,13 +5,18 @@ import { changed, onChange, store } from './store.js';
 const HUES = ['accent', 'violet', 'ok', 'warn', 'learn'];
 
 let shown = '';
+let shownModels = '';
 
 /** Published versions with their lineage, and which cars run which. */
 export function startModels() {
   onChange(() => {
     if (store.summary === null) return;
     if (changed.models || changed.vehicles.size > 0 || changed.all) showDistribution();
-    if (changed.models || changed.all) showTable();
+    if (!(changed.models || changed.all)) return;
+    // Trainings change far more often than versions, and a table that is made anew loses the focus.
+    const text = JSON.stringify(store.models);
+    if (text !== shownModels || text === '[]') showTable();
+    shownModels = text;
   });
 }
 

@@ -2,7 +2,8 @@
  * Everything that the page knows, as the monitor told it (cloud/src/monitor/messages.ts).
  * @typedef {{ connection: 'connecting' | 'live' | 'lost', heardAt: number, title: string,
  *   registryUrl: string | null, summary: any, vehicles: Map<string, any>, alarms: Map<string, any>,
- *   trainings: any[], models: any[], log: any, samples: any[], selected: string | null }} Store
+ *   trainings: any[], models: any[],
+ *   signalSets: Record<string, string[]>, log: any, samples: any[], selected: string | null }} Store
  */
 
 /** Samples behind the charts: five minutes, as the monitor keeps them. */
@@ -22,6 +23,7 @@ export const store = {
   alarms: new Map(),
   trainings: [],
   models: [],
+  signalSets: {},
   log: null,
   samples: [],
   selected: null,
@@ -53,10 +55,15 @@ export function redraw() {
   // A hidden tab gets no frames; then only the data goes on.
   frame ||= requestAnimationFrame(() => {
     frame = 0;
+    const { selected } = store;
     for (const view of views) view();
     changed.all = changed.alarms = changed.models = changed.log = changed.selection = false;
     changed.vehicles.clear();
     changed.newAlarms.clear();
+    // A view has chosen a car: those before it have to show that, too.
+    if (store.selected === selected) return;
+    changed.selection = true;
+    redraw();
   });
 }
 
@@ -109,6 +116,7 @@ function take(message, complete) {
   if (message.models !== undefined) {
     store.models = message.models;
     store.trainings = message.trainings;
+    store.signalSets = message.signalSets;
     changed.models = true;
   }
   if (message.log !== undefined) {
