@@ -9,9 +9,9 @@ export const SIM_DEFAULTS = {
     carSecondsPerSecond: 1200,
     speedupMax: 240,
     /** Rows that the fleet drives before its first model; shared by the cars, within bounds. */
-    rows: 12_000,
+    rows: 15_000,
     rowsPerVehicleMin: 240,
-    rowsPerVehicleMax: 1500,
+    rowsPerVehicleMax: 3000,
     /** Seconds that the loop may take with up to 20 cars; more cars take longer in proportion. */
     secondsMax: 85,
   },

@@ -177,7 +177,7 @@ class Demo {
         return 'the replayed car has no model of its own';
     }
     // Some minutes of normal driving with the model, to see whether it keeps quiet.
-    const quiet = performance.now() + Math.max(3000, (3 * 60_000) / options.speedup);
+    const quiet = performance.now() + Math.max(3000, (6 * 60_000) / options.speedup);
     await observer.until(() => false, Math.min(quiet, deadline));
     for (const [i, kind] of options.faults.entries())
       await inject({ kind, vehicle: vehicleForFault(options, i) });
@@ -235,7 +235,7 @@ class Demo {
       ...['all', '--log', logUrl, '--mqtt', mqttUrl, '--data', this.dataDir, '--registry-port', '0'],
       ...['--monitor-port', String(options.port), '--seed', String(options.seed)],
       ...['--min-rows', String(firstModelRows(options.vehicles))],
-      ...(options.once ? ['--no-retrain'] : []),
+      ...(options.once ? ['--no-retrain', '--max-rows', '30000'] : []),
     ]);
     const ready = await Promise.race([
       new Promise<CloudReady>((resolve) =>
