@@ -41,8 +41,8 @@ const SIGNALS_BLAMED_MAX = 8;
  * no clock, no I/O. Everything that changes gets a revision, so that a page can be told what is new to it.
  */
 export class FleetProjection {
-  /** Grows with every change. */
-  revision = 0;
+  /** Grows with every change. Above 0, which stands for having seen nothing. */
+  revision = 1;
   /** In order of their last change, the newest last. */
   private readonly vehicles = new Map<string, VehicleView>();
   private readonly alarms = new AlarmList();

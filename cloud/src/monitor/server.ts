@@ -233,7 +233,7 @@ class MonitorService {
     server.get('/api/models', async () => this.projection.listModels());
     server.get('/api/log', async () => ({ ...this.logState(), samples: this.meter.since(-1) }));
 
-    server.get('/events', async (_request, reply) => {
+    server.get('/events', { exposeHeadRoute: false }, async (_request, reply) => {
       if (this.stream.full)
         return reply
           .code(503)

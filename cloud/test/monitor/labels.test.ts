@@ -17,6 +17,11 @@ describe('labels of signals', () => {
     ]);
   });
 
+  it('leave out that a value is the current one', () => {
+    const battery = ['CurrentVoltage', 'CurrentCurrent'].map((name) => `Vehicle.LowVoltageBattery.${name}`);
+    expect(shortLabels(battery)).toEqual(['Voltage', 'Current']);
+  });
+
   it('take the part before where the last one says nothing', () => {
     expect(shortLabels(['Vehicle.Powertrain.CombustionEngine.EngineCoolant.Temperature'])).toEqual([
       'Engine coolant temperature',

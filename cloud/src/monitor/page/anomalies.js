@@ -6,6 +6,8 @@ import { changed, onChange, select, store } from './store.js';
 /** Entries drawn; the others are in the log. */
 const SHOWN_MAX = 100;
 const BLAMED_SHOWN = 3;
+/** A part below a hundredth explains nothing. */
+const PART_MIN = 0.01;
 
 /** Alarms of the models in the cars, newest first. */
 export function startAnomalies() {
@@ -101,6 +103,7 @@ function anomaly(alarm, set) {
         'span',
         { class: 'blame' },
         ...alarm.signals
+          .filter(({ part }) => part >= PART_MIN)
           .slice(0, BLAMED_SHOWN)
           .map(({ name, part }) => blame(name, labelOf(name, set), part)),
       ),

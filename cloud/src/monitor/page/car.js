@@ -1,7 +1,7 @@
 import { CarData } from './car-data.js';
 import { chart, color, cursor, faded, line, timeAxis, valueAxis } from './chart.js';
 import { byId, emptyState, h, setText } from './dom.js';
-import { clockTime, count, duration, fullTime, measure, percent, times } from './format.js';
+import { clockTime, count, duration, fullTime, measure, percent, times, unitText } from './format.js';
 import { labelOf, shortLabels } from './labels.js';
 import { changed, onChange, select, store } from './store.js';
 import { key } from './training.js';
@@ -187,7 +187,13 @@ function multiple({ name, unit }, label, index) {
   const card = h(
     'figure',
     { title: name },
-    h('figcaption', {}, ...signalName(label), share, h('span', { class: 'signal-value' }, value, ' ', unit)),
+    h(
+      'figcaption',
+      {},
+      ...signalName(label),
+      share,
+      h('span', { class: 'signal-value' }, value, ' ', unitText(unit)),
+    ),
     plotElement,
   );
   const shown = { card, share, index, name, part: 0, plot: null, showValue: null };

@@ -145,8 +145,11 @@ function level(ratio) {
 /** Puts the tiles that are asked for in the order of their names. */
 function arrange(container) {
   const shown = [...tiles.keys()].filter(isShown).sort(byName);
+  const before = size;
   size = tiles.size >= DOTS_FROM ? 'dots' : tiles.size >= COMPACT_FROM ? 'compact' : 'full';
   container.dataset.size = size;
+  // Each size shows something else of a car.
+  if (size !== before) for (const [id, tile] of tiles) fillTile(tile, store.vehicles.get(id));
   const focused = document.activeElement;
   if (shown.length > 0) container.replaceChildren(...shown.map((id) => tiles.get(id).element));
   else if (tiles.size > 0)

@@ -28,6 +28,15 @@ export function measure(value) {
   return size < 0.001 ? value.toExponential(1) : value.toPrecision(2);
 }
 
+/** Units as DBC files write them, as people write them. @param {string} unit */
+export function unitText(unit) {
+  return unit
+    .replace(/^(deg|°) ?C$/i, '°C')
+    .replace(/^deg$/i, '°')
+    .replace(/\^2/g, '²')
+    .replace(/\^3/g, '³');
+}
+
 /** @param {number | null | undefined} part of 1 */
 export function percent(part) {
   return part === null || part === undefined ? '–' : `${Math.round(part * 100)} %`;

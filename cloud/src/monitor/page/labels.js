@@ -59,7 +59,8 @@ const GENERIC = new Set([
 
 /** @param {string[]} path */
 function baseOf(path) {
-  const last = path.at(-1) ?? '';
+  // VSS says “current” of what is measured now: `CurrentGear` is the gear.
+  const last = (path.at(-1) ?? '').replace(/^Current(?=[A-Z])/, '');
   const before = path.at(-2);
   if (path.length < 3 || before === undefined || !GENERIC.has(last)) return words(last);
   return sentence(`${words(before)} ${words(last)}`);
