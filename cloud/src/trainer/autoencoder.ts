@@ -4,98 +4,102 @@ import { SeededRandom } from './seeded-random.ts';
 import type { Turns } from './turns.ts';
 
 export interface AutoencoderOptions {
-  /** Units of the hidden layers, for example [24, 12, 24]; tanh each, the output is linear. */
+  /** Units of the hidden layers, tanh each; the output is linear. */
   hidden: readonly number[];
-  epochs: number;
   batchRows: number;
-  /** Falls to a tenth over the epochs, as half a cosine. */
-  learningRate: number;
-  /** Epochs without a better validation loss after which training stops. */
-  patience: number;
-  /** Chance that an input group is hidden from the network in a row. */
+  /** Chance that a signal is hidden in a row, and the noise on the others (standard deviations). */
   maskChance: number;
-  /** Standard deviation of the noise on the inputs. */
   noise: number;
   seed: number;
-  onEpoch?: ((progress: EpochProgress) => void | Promise<void>) | undefined;
-  turns: Turns;
-}
-
-export interface EpochProgress {
-  /** 1-based. */
-  epoch: number;
-  epochs: number;
-  loss: number;
-  validationLoss: number;
-  rowsPerSecond: number;
-}
-
-export interface Autoencoder {
-  layers: DenseLayer[];
-  epochs: number;
-  loss: number;
-  validationLoss: number;
 }
 
 /**
- * Trains a denoising autoencoder (Vincent et al., "Extracting and composing robust features with denoising
- * autoencoders", ICML 2008): it sees rows with some signals hidden and noise on the others, and learns to
- * give back the clean ones. So it learns what each signal must be, given the others, instead of copying it.
- *
- * `rows` and `validation` are row-major with `width` columns; `groups[column]` is the signal of the column,
- * for signals are hidden as a whole. Of all epochs the one with the best validation loss is kept.
- *
- * Throws TRAINING_DIVERGED; the signal's reason when aborted.
+ * A denoising autoencoder in training (Vincent et al., "Extracting and composing robust features with denoising
+ * autoencoders", ICML 2008): it is shown rows with some signals hidden and noise on the others, and learns to
+ * give back the clean ones. So it learns what a signal must be, given the others, instead of copying it.
  */
-export async function trainAutoencoder(
-  rows: Float32Array,
-  validation: Float32Array,
-  groups: readonly number[],
-  options: AutoencoderOptions,
-): Promise<Autoencoder> {
-  const { epochs, batchRows, seed, turns } = options;
-  const width = groups.length;
-  const count = rows.length / width;
-  const random = new SeededRandom(seed);
-  const training = new DenseTraining(initialLayers([width, ...options.hidden, width], random));
-  const corruption = new Corruption(groups, options, random);
-  const order = Uint32Array.from({ length: count }, (_, i) => i);
-  const inputs = new Float32Array(batchRows * width);
-  const targets = new Float32Array(batchRows * width);
-  let best: Autoencoder | undefined;
-  for (let epoch = 1; epoch <= epochs; epoch++) {
-    const begun = performance.now();
-    random.shuffle(order);
-    training.learningRate =
-      options.learningRate * (0.1 + 0.45 * (1 + Math.cos((Math.PI * (epoch - 1)) / Math.max(1, epochs - 1))));
+export class AutoencoderTraining {
+  private readonly rows: Float32Array;
+  private readonly groups: readonly number[];
+  private readonly options: AutoencoderOptions;
+  private readonly random: SeededRandom;
+  private readonly training: DenseTraining;
+  private readonly order: Uint32Array;
+  private readonly inputs: Float32Array;
+  private readonly targets: Float32Array;
+  /** Per group, whether it is hidden in the row at hand. */
+  private readonly hidden: Uint8Array;
+
+  /**
+   * `rows` is row-major with a column per entry of `groups`, which names the signal of the column: signals are
+   * hidden as a whole.
+   */
+  constructor(rows: Float32Array, groups: readonly number[], options: AutoencoderOptions) {
+    this.rows = rows;
+    this.groups = groups;
+    this.options = options;
+    this.random = new SeededRandom(options.seed);
+    this.training = new DenseTraining(
+      initialLayers([groups.length, ...options.hidden, groups.length], this.random),
+    );
+    this.order = Uint32Array.from({ length: rows.length / groups.length }, (_, i) => i);
+    this.inputs = new Float32Array(options.batchRows * groups.length);
+    this.targets = new Float32Array(options.batchRows * groups.length);
+    this.hidden = new Uint8Array(Math.max(...groups) + 1);
+  }
+
+  /** Shows all rows once, in a new order. Resolves to their mean loss. Throws TRAINING_DIVERGED. */
+  async epoch(learningRate: number, turns: Turns): Promise<number> {
+    const { order, rows, inputs, targets, training } = this;
+    const { batchRows } = this.options;
+    const width = this.groups.length;
+    training.learningRate = learningRate;
+    this.random.shuffle(order);
     let sum = 0;
-    for (let from = 0; from < count; from += batchRows) {
-      const size = Math.min(batchRows, count - from);
+    for (let from = 0; from < order.length; from += batchRows) {
+      const size = Math.min(batchRows, order.length - from);
       for (let r = 0; r < size; r++) {
         const at = order[from + r]! * width;
         for (let i = 0; i < width; i++) targets[r * width + i] = rows[at + i]!;
       }
-      corruption.apply(targets, inputs, size);
+      this.corrupt(size);
       sum += size * training.step(inputs, targets, size);
       if (turns.due) await turns.give();
     }
-    const loss = sum / count;
-    const validationLoss = training.loss(validation, validation, validation.length / width);
-    if (!Number.isFinite(loss) || !Number.isFinite(validationLoss))
-      throw new CardanError(
-        'TRAINING_DIVERGED',
-        `The loss became ${loss} in epoch ${epoch}. Train again with a smaller learning rate than ${options.learningRate}.`,
-      );
-    if (best === undefined || validationLoss < best.validationLoss)
-      best = { layers: training.snapshot(), epochs: epoch, loss, validationLoss };
-    const rowsPerSecond = (count * 1000) / (performance.now() - begun);
-    await options.onEpoch?.({ epoch, epochs, loss, validationLoss, rowsPerSecond });
-    if (epoch - best.epochs >= options.patience) break;
+    return checkLoss(sum / order.length, learningRate);
   }
-  return best!;
+
+  /** Mean squared error on rows as they are. Throws TRAINING_DIVERGED. */
+  validationLoss(rows: Float32Array, learningRate: number): number {
+    return checkLoss(this.training.loss(rows, rows, rows.length / this.groups.length), learningRate);
+  }
+
+  layers(): DenseLayer[] {
+    return this.training.snapshot();
+  }
+
+  /** `targets` → `inputs`. */
+  private corrupt(rows: number): void {
+    const { groups, hidden, inputs, targets, random } = this;
+    const { maskChance, noise } = this.options;
+    for (let row = 0; row < rows; row++) {
+      for (let group = 0; group < hidden.length; group++)
+        hidden[group] = random.uniform() < maskChance ? 1 : 0;
+      for (let i = 0, at = row * groups.length; i < groups.length; i++, at++)
+        inputs[at] = hidden[groups[i]!] === 1 ? 0 : targets[at]! + noise * random.normal();
+    }
+  }
 }
 
-/** Glorot and Bengio's uniform initialisation ("Understanding the difficulty of training deep feedforward neural networks", 2010). */
+function checkLoss(loss: number, learningRate: number): number {
+  if (Number.isFinite(loss)) return loss;
+  throw new CardanError(
+    'TRAINING_DIVERGED',
+    `The loss became ${loss}. Train again with a smaller learning rate than ${learningRate}.`,
+  );
+}
+
+/** Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010). */
 function initialLayers(sizes: readonly number[], random: SeededRandom): DenseLayer[] {
   return sizes.slice(1).map((units, i) => {
     const inputs = sizes[i]!;
@@ -109,34 +113,4 @@ function initialLayers(sizes: readonly number[], random: SeededRandom): DenseLay
       bias: new Float32Array(units),
     };
   });
-}
-
-class Corruption {
-  private readonly groups: readonly number[];
-  private readonly hidden: Uint8Array;
-  private readonly maskChance: number;
-  private readonly noise: number;
-  private readonly random: SeededRandom;
-
-  constructor(
-    groups: readonly number[],
-    { maskChance, noise }: Pick<AutoencoderOptions, 'maskChance' | 'noise'>,
-    random: SeededRandom,
-  ) {
-    this.groups = groups;
-    this.hidden = new Uint8Array(Math.max(...groups) + 1);
-    this.maskChance = maskChance;
-    this.noise = noise;
-    this.random = random;
-  }
-
-  apply(clean: Float32Array, into: Float32Array, rows: number): void {
-    const { groups, hidden, maskChance, noise, random } = this;
-    const width = groups.length;
-    for (let row = 0; row < rows; row++) {
-      for (let g = 0; g < hidden.length; g++) hidden[g] = random.uniform() < maskChance ? 1 : 0;
-      for (let i = 0, at = row * width; i < width; i++, at++)
-        into[at] = hidden[groups[i]!] === 1 ? 0 : clean[at]! + noise * random.normal();
-    }
-  }
 }

@@ -5,8 +5,9 @@ import type { Turns } from './turns.ts';
 
 /** Signals seen in a smaller part of the windows are left out. */
 const SEEN_PART_MIN = 0.5;
-/** Values beyond these quantiles do not pull on center and scale. */
-const TAIL = 0.01;
+const INNER_TAIL = 0.1;
+const OUTER_TAIL = 0.01;
+const OUTER_PART = 0.25;
 /** Windows from which center and scale are taken: enough for a quantile of 1 %. */
 const SAMPLE_MAX = 20_000;
 
@@ -58,7 +59,7 @@ export async function chooseInputs(
       choice.metrics.signals_missing++;
       continue;
     }
-    const { center, scale } = winsorised(Float64Array.from(column));
+    const { center, scale } = standardisation(Float64Array.from(column));
     // What is left of a constant is rounding.
     if (scale <= 1e-6 * Math.abs(center)) choice.metrics.signals_constant++;
     else choice.inputs.push({ signal, statistic: 'mean', center, scale });
@@ -73,16 +74,23 @@ export async function chooseInputs(
   return choice;
 }
 
-function winsorised(values: Float64Array): { center: number; scale: number } {
+function standardisation(values: Float64Array): { center: number; scale: number } {
   values.sort();
-  const low = values[Math.floor(TAIL * (values.length - 1))]!;
-  const high = values[Math.ceil((1 - TAIL) * (values.length - 1))]!;
+  const inner = winsorised(values, INNER_TAIL);
+  const outer = winsorised(values, OUTER_TAIL);
+  return { center: inner.center, scale: Math.max(inner.deviation, OUTER_PART * outer.deviation) };
+}
+
+/** Mean and standard deviation after the tails have been pulled in to their quantiles. */
+function winsorised(sorted: Float64Array, tail: number): { center: number; deviation: number } {
+  const low = sorted[Math.floor(tail * (sorted.length - 1))]!;
+  const high = sorted[Math.ceil((1 - tail) * (sorted.length - 1))]!;
   let sum = 0;
-  for (const value of values) sum += Math.min(high, Math.max(low, value));
-  const center = sum / values.length;
+  for (const value of sorted) sum += Math.min(high, Math.max(low, value));
+  const center = sum / sorted.length;
   let squares = 0;
-  for (const value of values) squares += (Math.min(high, Math.max(low, value)) - center) ** 2;
-  return { center, scale: Math.sqrt(squares / values.length) };
+  for (const value of sorted) squares += (Math.min(high, Math.max(low, value)) - center) ** 2;
+  return { center, deviation: Math.sqrt(squares / sorted.length) };
 }
 
 /** The features of all full windows, row-major. `unseen` stands where a signal was not seen. */
@@ -102,7 +110,7 @@ export async function extractFeatures(
     for (let row = 0; row < times.length; row++) {
       if (extractor.push(times[row]!, values, row * signals)) {
         for (let i = 0; i < width; i++)
-          features[at++] = extractor.seen[i] === 1 ? extractor.features[i]! : unseen;
+          features[at++] = extractor.seen[i] === 1 ? extractor.clipped[i]! : unseen;
       }
       if (row % 64 === 0 && turns.due) await turns.give();
     }

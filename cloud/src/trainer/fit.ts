@@ -1,6 +1,5 @@
 import {
   CardanError,
-  fuse,
   SmoothedResiduals,
   writeDense,
   type AlarmSpec,
@@ -9,7 +8,8 @@ import {
   type ScoreSpec,
   type SignalSet,
 } from '@cardan/shared';
-import { trainAutoencoder, type Autoencoder, type EpochProgress } from './autoencoder.ts';
+import { calibrate } from './calibrate.ts';
+import { crossFit, type EpochProgress } from './cross-fit.ts';
 import { chooseInputs, extractFeatures } from './feature-choice.ts';
 import { HYPER_PARAMETERS, type HyperParameters } from './hyper-parameters.ts';
 import { split, type Span } from './split.ts';
@@ -39,20 +39,19 @@ export interface Fit {
   hyperParameters: Record<string, number>;
 }
 
-/** Fewer make no model: a network has thousands of weights, a threshold needs a maximum that means something. */
-const TRAINING_ROWS_MIN = 200;
-const HELD_BACK_ROWS_MIN = 60;
-/** Smallest spread of a residual, in standard deviations of its signal: resolution of sensors, not more. */
-const RESIDUAL_SPREAD_MIN = 0.02;
+/** Fewer make no model: a network has thousands of weights. Five minutes at 1 Hz. */
+const ROWS_MIN = 300;
+/** A silence of so many periods is a gap, over which no window reaches. */
+const GAP_PERIODS = 5;
 /** Most weights of a network of default size: a car scores a row in a few microseconds. */
 const WEIGHTS_MAX = 5000;
-const EPOCHS_MIN = 8;
+const EPOCHS_MIN = 4;
 const EPOCHS_MAX = 120;
 
 /**
- * Rows of normal driving → a model. Splits by vehicle (or by time, where there are few), chooses and
- * standardises the features, trains the autoencoder, and takes residual spread and threshold from rows that
- * the training has not seen. Everything random comes from the seed.
+ * Rows of normal driving → a model. Chooses and standardises the features, trains the autoencoder, and takes
+ * residual spread and threshold from rows that a model trained beside it has not seen (see `crossFit`).
+ * Everything random comes from the seed.
  *
  * Throws TRAINING_DATA_INSUFFICIENT, TRAINING_DIVERGED; the signal's reason when aborted.
  */
@@ -61,47 +60,38 @@ export async function fit(options: FitOptions): Promise<Fit> {
   const parameters = { ...HYPER_PARAMETERS, ...options.hyperParameters };
   const turns = new Turns(signal);
   const signals = signalSet.signals.length;
-  const { training, heldBack } = split(vehicles, parameters.heldBackPart, seed);
-  const gapMs = 5 * medianPeriod(vehicles);
-  const choice = await chooseInputs(training, signals, gapMs, parameters, turns);
-  const features: FeatureSpec = {
-    windowRows: parameters.windowRows,
-    gapMs,
-    inputs: choice.inputs,
-    clip: parameters.clip,
-  };
-  const rows = await extractFeatures(training, signals, features, turns);
-  const validation = await extractFeatures(heldBack, signals, features, turns);
+  const parts = split(vehicles, parameters.parts, seed);
+  const gapMs = GAP_PERIODS * medianPeriod(vehicles);
+  const choice = await chooseInputs(vehicles, signals, gapMs, parameters, turns);
+  const { windowRows, smoothingRows, clip } = parameters;
+  const features: FeatureSpec = { windowRows, gapMs, inputs: choice.inputs, clip };
+  const blocks: Float32Array[] = [];
+  for (const part of parts) blocks.push(await extractFeatures(part, signals, features, turns));
   const width = features.inputs.length;
-  const count = rows.length / width;
-  if (!(
-    count >= TRAINING_ROWS_MIN && validation.length / width >= HELD_BACK_ROWS_MIN + parameters.smoothingRows
-  ))
-    throw insufficient(`${count} rows to train on and ${validation.length / width} held back`);
+  const rows = blocks.reduce((sum, block) => sum + block.length / width, 0);
+  if (rows < ROWS_MIN || blocks.some((block) => block.length === 0)) throw insufficient(rows);
 
   const hidden = hiddenUnits(width, parameters);
-  const epochs = Math.min(EPOCHS_MAX, Math.max(EPOCHS_MIN, Math.round(parameters.rowsShown / count)));
+  const epochs = Math.min(EPOCHS_MAX, Math.max(EPOCHS_MIN, Math.round(parameters.rowsShown / rows)));
   await options.onData?.(epochs);
-  const autoencoder = await trainAutoencoder(
-    rows,
-    validation,
-    features.inputs.map((input) => input.signal),
-    { ...parameters, hidden, epochs, seed, onEpoch: options.onEpoch, turns },
-  );
-  const residuals = await smoothedResiduals(
-    heldBack,
-    signals,
-    features,
-    parameters.smoothingRows,
-    autoencoder.layers,
+  const { onEpoch } = options;
+  const fitted = await crossFit(
+    blocks,
+    features.inputs.map(({ signal }) => signal),
+    { ...parameters, hidden, epochs, seed, onEpoch },
     turns,
   );
-  if (residuals.length < HELD_BACK_ROWS_MIN)
-    throw insufficient(`${residuals.length} held-back rows without a gap`);
-  const score = residualSpread(residuals, parameters.smoothingRows);
-  const highest = highestScore(residuals, score);
-  const threshold = parameters.thresholdFactor * highest;
-  const { modelJson, weights } = writeDense(autoencoder.layers);
+  const heldBack: Float64Array[][] = [];
+  for (const [i, part] of parts.entries())
+    for (const span of part)
+      heldBack.push(await residuals(span, signals, features, smoothingRows, fitted.withoutPart[i]!, turns));
+  const usable = heldBack.filter((span) => span.length > 0);
+  const heldBackRows = usable.reduce((sum, span) => sum + span.length, 0);
+  if (heldBackRows < ROWS_MIN / 2) throw insufficient(heldBackRows);
+  const { score, highest } = calibrate(usable, smoothingRows);
+  // The fewer vehicles there are, the less the highest of their scores says of the next.
+  const threshold = parameters.thresholdFactor * (1 + 1 / vehicles.length) * highest;
+  const { modelJson, weights } = writeDense(fitted.layers);
   return {
     features,
     score,
@@ -114,23 +104,23 @@ export async function fit(options: FitOptions): Promise<Fit> {
     modelJson,
     weights,
     metrics: {
-      loss: autoencoder.loss,
-      validation_loss: autoencoder.validationLoss,
-      epochs: autoencoder.epochs,
-      training_rows: count,
-      held_back_rows: residuals.length,
+      loss: fitted.loss,
+      validation_loss: fitted.validationLoss,
+      epochs: fitted.epoch,
+      training_rows: rows,
+      held_back_rows: heldBackRows,
       held_back_score_max: highest,
-      multiply_adds: multiplyAdds(autoencoder),
+      multiply_adds: fitted.layers.reduce((sum, { kernel }) => sum + kernel.length, 0),
       ...choice.metrics,
     },
     hyperParameters: { ...parameters, outerUnits: hidden[0], middleUnits: hidden[1] },
   };
 }
 
-function insufficient(what: string): CardanError {
+function insufficient(rows: number): CardanError {
   return new CardanError(
     'TRAINING_DATA_INSUFFICIENT',
-    `There are ${what}; a model needs ${TRAINING_ROWS_MIN} and ${HELD_BACK_ROWS_MIN}. Collect more data first.`,
+    `There are ${rows} usable rows without gaps; a model needs ${ROWS_MIN}. Collect more data first.`,
   );
 }
 
@@ -154,53 +144,20 @@ function hiddenUnits(width: number, { outerUnits, middleUnits }: HyperParameters
   return [outer, middle(), outer];
 }
 
-/** Smoothed residuals of all rows that have some, one array per row. */
-async function smoothedResiduals(
-  spans: readonly Span[],
+/** Smoothed residuals of a span, one array per row that has some. */
+async function residuals(
+  { times, values }: Span,
   signals: number,
   features: FeatureSpec,
   smoothingRows: number,
   layers: readonly DenseLayer[],
   turns: Turns,
 ): Promise<Float64Array[]> {
+  const smoothed = new SmoothedResiduals(features, smoothingRows, layers);
   const rows: Float64Array[] = [];
-  for (const { times, values } of spans) {
-    const residuals = new SmoothedResiduals(features, smoothingRows, layers);
-    for (let row = 0; row < times.length; row++) {
-      if (residuals.push(times[row]!, values, row * signals)) rows.push(residuals.values.slice());
-      if (row % 64 === 0 && turns.due) await turns.give();
-    }
+  for (let row = 0; row < times.length; row++) {
+    if (smoothed.push(times[row]!, values, row * signals)) rows.push(smoothed.values.slice());
+    if (row % 64 === 0 && turns.due) await turns.give();
   }
   return rows;
-}
-
-function residualSpread(residuals: readonly Float64Array[], smoothingRows: number): ScoreSpec {
-  const width = residuals[0]!.length;
-  const spec: ScoreSpec = { smoothingRows, residualCenter: [], residualScale: [] };
-  for (let i = 0; i < width; i++) {
-    let sum = 0;
-    let seen = 0;
-    for (const row of residuals)
-      if (!Number.isNaN(row[i]!)) {
-        sum += row[i]!;
-        seen++;
-      }
-    const center = seen === 0 ? 0 : sum / seen;
-    let squares = 0;
-    for (const row of residuals) if (!Number.isNaN(row[i]!)) squares += (row[i]! - center) ** 2;
-    spec.residualCenter.push(center);
-    spec.residualScale.push(Math.max(RESIDUAL_SPREAD_MIN, seen === 0 ? 1 : Math.sqrt(squares / seen)));
-  }
-  return spec;
-}
-
-function highestScore(residuals: readonly Float64Array[], score: ScoreSpec): number {
-  const powers = new Float64Array(score.residualScale.length);
-  let highest = 0;
-  for (const row of residuals) highest = Math.max(highest, fuse(row, score, powers));
-  return highest;
-}
-
-function multiplyAdds({ layers }: Autoencoder): number {
-  return layers.reduce((sum, { kernel }) => sum + kernel.length, 0);
 }

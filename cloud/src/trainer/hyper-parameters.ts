@@ -4,12 +4,12 @@ export interface HyperParameters {
   windowRows: number;
   /** Feature rows over which residuals are averaged. */
   smoothingRows: number;
-  /** Features are clipped to so many spreads. */
+  /** The network is given features within so many spreads. */
   clip: number;
   /** Units of the outer hidden layers and of the one between them; 0 chooses by the number of inputs. */
   outerUnits: number;
   middleUnits: number;
-  /** Rows that the network is shown in all, each as often as it takes. */
+  /** Rows that the network is shown in all, each as often as that takes. */
   rowsShown: number;
   batchRows: number;
   learningRate: number;
@@ -18,9 +18,9 @@ export interface HyperParameters {
   /** Chance that a signal is hidden in a row, and the noise on the others (standard deviations). */
   maskChance: number;
   noise: number;
-  /** Part of the vehicles, or of the time of each, that is kept from training, for the threshold. */
-  heldBackPart: number;
-  /** Alarm threshold over the highest score of held-back rows. */
+  /** Parts of the vehicles, or of the time of each, that are held back in turn, for the threshold. */
+  parts: number;
+  /** Alarm threshold by the highest score of held-back rows, with very many vehicles. See `fit`. */
   thresholdFactor: number;
   raiseAfterRows: number;
   /** An alarm ends below this part of the threshold. */
@@ -31,17 +31,17 @@ export interface HyperParameters {
 export const HYPER_PARAMETERS: Readonly<HyperParameters> = {
   windowRows: 5,
   smoothingRows: 30,
-  clip: 8,
+  clip: 4,
   outerUnits: 0,
   middleUnits: 0,
-  rowsShown: 360_000,
-  batchRows: 100,
-  learningRate: 0.004,
+  rowsShown: 100_000,
+  batchRows: 50,
+  learningRate: 0.006,
   patience: 12,
   maskChance: 0.05,
   noise: 0.05,
-  heldBackPart: 0.25,
-  thresholdFactor: 1.5,
+  parts: 4,
+  thresholdFactor: 1.2,
   raiseAfterRows: 5,
   clearPart: 0.8,
   clearAfterRows: 30,

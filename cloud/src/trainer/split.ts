@@ -1,38 +1,33 @@
 import { SeededRandom } from './seeded-random.ts';
 import type { VehicleRows } from './training-data.ts';
 
-/** Rows of one vehicle, or a part of them in succession. */
+/** Rows of one vehicle in succession. */
 export type Span = Pick<VehicleRows, 'times' | 'values'>;
 
-/** With fewer vehicles, those held back would say too little about the others. */
-const VEHICLES_MIN = 8;
+/** Two vehicles differ more than either says of itself: they are split by time. */
+const VEHICLES_MIN = 3;
 
 /**
- * Splits by vehicle, so that what is held back also tells how vehicles differ; where there are few, by time:
- * the last part of each. Never by row: neighbours are nearly the same, and the held-back ones would be known.
+ * Splits into parts that are held back in turn: by vehicle, so that what is held back also tells how vehicles
+ * differ; by time with one or two vehicles. Never by row: neighbours are nearly the same, so a row whose
+ * neighbours are in training is as good as known.
  */
-export function split(
-  vehicles: readonly VehicleRows[],
-  heldBackPart: number,
-  seed: number,
-): { training: Span[]; heldBack: Span[] } {
-  if (vehicles.length < VEHICLES_MIN) {
-    const cut = ({ times }: VehicleRows) => Math.ceil(times.length * (1 - heldBackPart));
-    return {
-      training: vehicles.map((vehicle) => part(vehicle, 0, cut(vehicle))),
-      heldBack: vehicles.map((vehicle) => part(vehicle, cut(vehicle), vehicle.times.length)),
-    };
-  }
+export function split(vehicles: readonly VehicleRows[], parts: number, seed: number): Span[][] {
+  if (vehicles.length < VEHICLES_MIN)
+    return Array.from({ length: parts }, (_, i) =>
+      vehicles.map((vehicle) => cut(vehicle, i / parts, (i + 1) / parts)),
+    );
   const order = Uint32Array.from(vehicles.keys());
   new SeededRandom(seed).shuffle(order);
-  const held = new Set(order.subarray(0, Math.max(1, Math.round(vehicles.length * heldBackPart))));
-  return {
-    training: vehicles.filter((_, i) => !held.has(i)),
-    heldBack: vehicles.filter((_, i) => held.has(i)),
-  };
+  return Array.from({ length: Math.min(parts, vehicles.length) }, (_, i) =>
+    [...order.filter((_, at) => at % parts === i)].sort((a, b) => a - b).map((at) => vehicles[at]!),
+  );
 }
 
-function part({ times, values }: VehicleRows, from: number, to: number): Span {
+/** The rows from one share of a vehicle's rows to another (0..1). */
+function cut({ times, values }: VehicleRows, from: number, to: number): Span {
   const signals = times.length === 0 ? 0 : values.length / times.length;
-  return { times: times.subarray(from, to), values: values.subarray(from * signals, to * signals) };
+  const begin = Math.floor(times.length * from);
+  const end = Math.floor(times.length * to);
+  return { times: times.subarray(begin, end), values: values.subarray(begin * signals, end * signals) };
 }

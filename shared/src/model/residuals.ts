@@ -6,37 +6,54 @@ import type { FeatureSpec } from './manifest.ts';
  * Rows → per network input the residual (input − output of the autoencoder), averaged over the last
  * `smoothingRows` feature rows. Noise averages out, a fault does not. Depends on the last
  * `windowRows + smoothingRows − 1` rows and on nothing before.
+ *
+ * The network is given clipped features, as it knows nothing of what lies beyond; the residual is of the
+ * feature as it is, so that far off stays far off.
  */
 export class SmoothedResiduals {
   /** The last averages, one per input; NaN where the signal was not seen. */
   readonly values: Float64Array;
-  readonly extractor: FeatureExtractor;
+  private readonly extractor: FeatureExtractor;
   private readonly executor: DenseExecutor;
   private readonly smoothingRows: number;
+  private readonly limits: Float64Array;
   /** Rows of residuals, NaN where the signal was not seen. */
   private readonly ring: Float64Array;
   private next = 0;
   private filled = 0;
 
-  constructor(features: FeatureSpec, smoothingRows: number, layers: readonly DenseLayer[]) {
+  /** `limits`: most that one row may weigh, per input, so that a glitch of a sensor is no event. */
+  constructor(
+    features: FeatureSpec,
+    smoothingRows: number,
+    layers: readonly DenseLayer[],
+    limits?: ArrayLike<number>,
+  ) {
+    const inputs = features.inputs.length;
     this.extractor = new FeatureExtractor(features);
     this.executor = new DenseExecutor(layers);
     this.smoothingRows = smoothingRows;
-    this.values = new Float64Array(features.inputs.length);
-    this.ring = new Float64Array(features.inputs.length * smoothingRows);
+    this.limits = limits === undefined ? new Float64Array(inputs).fill(Infinity) : Float64Array.from(limits);
+    this.values = new Float64Array(inputs);
+    this.ring = new Float64Array(inputs * smoothingRows);
   }
 
   /** Takes a row, as `FeatureExtractor.push`. Returns whether `values` is valid. */
   push(timeMs: number, row: Float32Array, offset = 0): boolean {
-    const { extractor, ring, smoothingRows } = this;
+    const { extractor, ring, limits, smoothingRows } = this;
     const ready = extractor.push(timeMs, row, offset);
     if (extractor.restarted) this.filled = 0;
     if (!ready) return false;
-    const { features, seen } = extractor;
-    const inputs = features.length;
-    const output = this.executor.run(features);
+    const { clipped, standardised, seen } = extractor;
+    const inputs = clipped.length;
+    const output = this.executor.run(clipped);
     const begin = this.next * inputs;
-    for (let i = 0; i < inputs; i++) ring[begin + i] = seen[i] === 1 ? features[i]! - output[i]! : Number.NaN;
+    for (let i = 0; i < inputs; i++) {
+      const residual = standardised[i]! - output[i]!;
+      const limit = limits[i]!;
+      ring[begin + i] =
+        seen[i] === 0 ? Number.NaN : residual > limit ? limit : residual < -limit ? -limit : residual;
+    }
     this.next = this.next + 1 === smoothingRows ? 0 : this.next + 1;
     if (this.filled < smoothingRows) this.filled++;
     if (this.filled < smoothingRows) return false;
@@ -54,7 +71,7 @@ export class SmoothedResiduals {
       let row = this.next;
       for (let k = 0; k < smoothingRows; k++) {
         const value = ring[row * inputs + i]!;
-        if (value === value) {
+        if (!Number.isNaN(value)) {
           sum += value;
           seen++;
         }

@@ -2,11 +2,15 @@ import type { Model } from './load-model.ts';
 import type { ScoreSpec } from './manifest.ts';
 import { SmoothedResiduals } from './residuals.ts';
 
+/** Most that one row weighs, in spreads of the average: with this a glitch stays a few spreads small. */
+const ROW_LIMIT = 30;
+
 /**
  * Rows of one vehicle → anomaly scores. The same code in the car, in the predictor and in the trainer.
  *
- *   f   features of the last `windowRows` rows, standardised            (FeatureExtractor)
- *   r   f − autoencoder(f), averaged over the last `smoothingRows` rows  (SmoothedResiduals)
+ *   f   features of the last `windowRows` rows, standardised (FeatureExtractor)
+ *   r   f − autoencoder(f), each within ±30 residualScale, averaged over the last `smoothingRows` rows
+ *       (SmoothedResiduals)
  *   z   (r − residualCenter) / residualScale, per input
  *   score = ⁴√ mean(z⁴)
  *
@@ -30,7 +34,8 @@ export class Scorer {
     const { features, score } = model.manifest;
     this.model = model;
     this.spec = score;
-    this.residuals = new SmoothedResiduals(features, score.smoothingRows, model.layers);
+    const limits = score.residualScale.map((scale) => ROW_LIMIT * scale);
+    this.residuals = new SmoothedResiduals(features, score.smoothingRows, model.layers, limits);
     this.signalOfInput = Int32Array.from(features.inputs, ({ signal }) => signal);
     this.powers = new Float64Array(features.inputs.length);
   }
