@@ -35,4 +35,5 @@ const cpuSeconds = [...(run.stderr.trim().split('\n').at(-1) ?? '').matchAll(/(\
 );
 figures.push(['loop_cpu', +cpuSeconds.toFixed(1), 's']);
 figures.push(['loop_cpu_per_row', +((cpuSeconds * 1e6) / summary.rows.in_log).toFixed(0), 'us/row']);
-for (const [bench, value, unit] of figures) console.log(JSON.stringify({ bench, value, unit, node: process.version }));
+for (const [bench, value, unit] of figures)
+  console.log(JSON.stringify({ bench, value, unit, node: process.version }));

@@ -189,6 +189,11 @@ export class Agent {
     this.frames.malformed = before + source.malformed;
   }
 
+  /** Writes rows that are still in memory into the outbox now; it happens by itself once a turn of the event loop. */
+  flush(): void {
+    this.outbox.flush();
+  }
+
   /** Sends what waits, and resolves when the log has all of it. */
   drain(): Promise<void> {
     return this.uplink.drain();

@@ -121,6 +121,9 @@ async function run(options: RunOptions): Promise<void> {
   process.stderr.write(`${vehicle}: ${map.columns.length} signals (set ${map.set.id}) to ${options.mqtt}\n`);
   try {
     await agent.play(source, stop);
+    agent.flush();
+    if (agent.pendingRows > 0)
+      process.stderr.write(`${vehicle}: the source has ended, ${agent.pendingRows} rows wait to be sent\n`);
     // What a stop or the end of a recording leaves is sent if the broker is there, and kept if not.
     const giveUp = AbortSignal.timeout(30_000);
     await Promise.race([

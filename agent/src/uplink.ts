@@ -49,6 +49,8 @@ export class Uplink {
   private batchDue = false;
   private reported: string | undefined;
   private draining: { resolve: () => void } | undefined;
+  /** Connected, and subscribed to the acknowledgements: what is sent before could be acknowledged unheard. */
+  private ready = false;
   private closed = false;
 
   constructor(options: UplinkOptions) {
@@ -72,6 +74,9 @@ export class Uplink {
       },
     });
     this.client.on('connect', () => this.connected());
+    this.client.on('close', () => {
+      this.ready = false;
+    });
     this.client.on('message', (topic, payload) => this.received(topic, payload));
     this.client.on('error', (cause) => {
       options.onProblem(
@@ -148,6 +153,7 @@ export class Uplink {
         // What was under way may have been lost with the connection; readers drop the copy if it was not.
         this.land('rows');
         this.land('events');
+        this.ready = true;
         this.pump();
       },
     );
@@ -184,7 +190,7 @@ export class Uplink {
 
   /** Sends what may be sent now. */
   private pump(): void {
-    if (this.closed || !this.client.connected) return;
+    if (this.closed || !this.ready) return;
     if (this.events === undefined) this.sendEvents(0);
     if (this.rows === undefined) this.sendRows(0);
   }
@@ -229,7 +235,7 @@ export class Uplink {
     const wait = this.options.ackTimeoutMs * 2 ** Math.min(tries, 3);
     const timer = setTimeout(() => {
       // While offline nothing is sent; the next connection begins anew.
-      if (this.client.connected) again(tries + 1);
+      if (this.ready) again(tries + 1);
     }, wait);
     return { last, timer };
   }

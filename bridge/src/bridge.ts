@@ -131,6 +131,7 @@ export class Bridge {
       });
       client.connect();
     }).catch(async (error: unknown) => {
+      client.options.reconnectPeriod = 0; // or mqtt.js goes on trying although it has ended
       await client.endAsync(true);
       throw error;
     });

@@ -1,5 +1,5 @@
 import type { CardanError } from '@cardan/shared';
-import type { DemoOptions, DemoSummary } from './demo.ts';
+import type { DemoOptions, DemoSummary } from './demo-options.ts';
 import type { LoopNews } from './loop-observer.ts';
 
 /**

@@ -6,48 +6,17 @@ import { fileURLToPath } from 'node:url';
 import mqtt from 'mqtt';
 import { Bridge } from '@cardan/bridge';
 import { RegistryClient } from '@cardan/cloud';
-import { aborted, CardanError, ensureDataDir, type Lineage } from '@cardan/shared';
+import { aborted, CardanError, ensureDataDir } from '@cardan/shared';
 import { openEventLog, type EventLog } from '@cardan/shared/event-log';
-import { accountRows, type RowAccount } from './account.ts';
+import { accountRows } from './account.ts';
 import { startBroker } from './broker.ts';
 import { firstModelRows } from './config.ts';
+import type { DemoOptions, DemoSummary } from './demo-options.ts';
 import { DemoTerminal } from './demo-terminal.ts';
 import { FAULT_KINDS, type FaultKind } from './faults.ts';
 import { simulatedCar } from './fleet.ts';
 import { LoopObserver, modelsFor, type ObservedModel } from './loop-observer.ts';
 import { SIM_TOPICS, type InjectRequest, type Sampled, type Truth } from './sim-topics.ts';
-
-export interface DemoOptions {
-  vehicles: number;
-  seed: number;
-  speedup: number;
-  /** Port of the page; 0 takes a free one. */
-  port: number;
-  /** Kept, and gone on with at the next start; undefined is a temporary folder that is removed at the end. */
-  dataDir?: string;
-  /** Faults to inject, one car each. */
-  faults: FaultKind[];
-  replay?: { path: string; dbcPath: string; vssPath?: string };
-  /** Stop by itself when the loop has closed twice. */
-  once: boolean;
-  /** With `once`: how long the loop may take, seconds. */
-  secondsMax: number;
-}
-
-/** The line of JSON that `--once` prints. */
-export interface DemoSummary {
-  loop: 'closed' | 'open';
-  /** Only when open: what did not come about. */
-  why?: string;
-  vehicles: number;
-  rows: RowAccount;
-  models: { name: string; version: string; trained_rows: number; lineage: Lineage; installed: number }[];
-  faults: { injected: number; detected: number; median_delay_s: number | null };
-  false_alarms_per_vehicle_hour: number;
-  log: 'sqlite' | 'kafka';
-  mqtt: string;
-  seconds: { train: number; install: number; total: number };
-}
 
 /** What the cloud process tells its parent when it is ready. */
 interface CloudReady {

@@ -16,7 +16,8 @@ import {
 import { startBroker } from './broker.ts';
 import { onceSecondsMax, onceSpeedup, SIM_DEFAULTS } from './config.ts';
 import { DemoTerminal } from './demo-terminal.ts';
-import { faultKinds, runDemo, type DemoOptions } from './demo.ts';
+import type { DemoOptions } from './demo-options.ts';
+import { faultKinds, runDemo } from './demo.ts';
 import { FAULT_KINDS, type FaultKind } from './faults.ts';
 import { Fleet } from './fleet.ts';
 import { SIM_TOPICS, type InjectRequest } from './sim-topics.ts';

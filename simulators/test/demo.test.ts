@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { DemoSummary } from '../src/demo.ts';
+import type { DemoSummary } from '../src/demo-options.ts';
 
 const COMMAND = fileURLToPath(new URL('../bin/cardan-sim.js', import.meta.url));
 let temp: string;
@@ -84,7 +84,7 @@ describe('npm start -- --once', () => {
     [['demo', '--faults', 'flat-tyre'], 2, /there is no fault "flat-tyre"/],
     [['demo', '--vehicles', '2', '--faults', '3'], 2, /0 to 2/],
     [['demo', '--replay', 'trip.log'], 2, /needs both the recording and its DBC/],
-    [['nonsense'], 2, /nonsense/],
+    [['nonsense'], 2, /too many arguments/],
   ])('refuses %j with a message', async (args, expected, message) => {
     const { code, err } = await run(args);
     expect(code).toBe(expected);

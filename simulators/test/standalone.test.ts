@@ -182,7 +182,9 @@ describe('Each part on its own', () => {
       );
       const event = recordToEvent(published);
       const lineage = isEvent(event, 'io.cardan.model.published') ? event.data.manifest.lineage : undefined;
-      expect(lineage).toMatchObject({ rows, vehicles: 1, duplicatesDropped: 0 });
+      expect(lineage).toMatchObject({ vehicles: 1, duplicatesDropped: 0 });
+      expect(lineage?.rows).toBeGreaterThanOrEqual(600); // it begins as soon as there are enough
+      expect(lineage?.rows).toBeLessThanOrEqual(rows);
 
       // The next drive: the agent fetches the model at its start, or is told of it, and scores with it.
       expect((await finish(AGENT, agentArgs(second))).code).toBe(0);
@@ -246,7 +248,7 @@ describe('Each part on its own', () => {
       await new Promise<void>((resolve) => {
         alone.stderr.on('data', (data: Buffer) => {
           err += data.toString('utf8');
-          if (err.includes('MQTT_UNREACHABLE')) resolve();
+          if (err.includes('MQTT_UNREACHABLE') && err.includes('19 rows wait to be sent')) resolve();
         });
       });
       alone.kill('SIGKILL'); // the power goes
@@ -261,7 +263,9 @@ describe('Each part on its own', () => {
         const { firstSequence, times } = decodeTelemetry(value!);
         return [...times].map((_, i) => firstSequence + i);
       });
-      expect(sequences.sort((a, b) => a - b)).toEqual(Array.from({ length: 38 }, (_, i) => i + 1));
+      expect([...new Set(sequences)].sort((a, b) => a - b)).toEqual(
+        Array.from({ length: 38 }, (_, i) => i + 1),
+      );
       await log.close();
     },
   );

@@ -127,7 +127,7 @@ export class Predictor {
     const scores = new Float32Array(rows).fill(Number.NaN);
     for (const [from, to] of this.duplicates.fresh(key, batch.epoch, batch.firstSequence, rows)) {
       for (let row = from; row < to; row++) {
-        const time = batch.times[row] as number;
+        const time = batch.times[row]!;
         const values = batch.values.subarray(row * signals, (row + 1) * signals);
         if (state.scorer !== undefined) scores[row] = state.scorer.push(time, values);
         if (state.recent.length >= RECENT_ROWS) state.recent.shift();

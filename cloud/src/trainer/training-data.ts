@@ -153,12 +153,12 @@ function keep(
     return { times: times.slice(from, to), values: values.slice(from * signals, to * signals) };
   const rows: number[] = [];
   for (let row = from; row < to; row++) {
-    const time = times[row] as number;
+    const time = times[row]!;
     if (!alarms.some(([begin, end]) => time >= begin && time <= end)) rows.push(row);
   }
   const kept = { times: new Float64Array(rows.length), values: new Float32Array(rows.length * signals) };
   rows.forEach((row, i) => {
-    kept.times[i] = times[row] as number;
+    kept.times[i] = times[row]!;
     kept.values.set(values.subarray(row * signals, (row + 1) * signals), i * signals);
   });
   return kept;
