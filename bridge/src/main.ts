@@ -15,7 +15,7 @@ const program = new Command('cardan-bridge').description(
   'Carries what vehicles send over MQTT into the log, and acknowledges what is there.',
 );
 
-mqttOptions(program.command('run', { isDefault: true }).description('Run the bridge until it is stopped.'))
+mqttOptions(program)
   .addOption(
     new Option('--log <url>', 'the log: sqlite:FILE').env('CARDAN_LOG').default('sqlite:.cardan/log.db'),
   )

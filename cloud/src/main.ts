@@ -54,8 +54,9 @@ interface Options extends MqttFiles {
   maxRows: number;
 }
 
-mqttOptions(program.command('run <services...>', { isDefault: true, hidden: true }))
+mqttOptions(program)
   .usage('<all | registry | trainer | predictor | monitor …> [options]')
+  .argument('<services...>', 'which services this process runs')
   .addOption(
     new Option('--log <url>', 'the log: sqlite:FILE').env('CARDAN_LOG').default('sqlite:.cardan/log.db'),
   )

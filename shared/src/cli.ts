@@ -8,8 +8,10 @@ import { CardanError, messageOf, systemCode } from './errors.ts';
  * A user's mistake never shows a stack trace.
  */
 export async function runCommand(program: Command, argv: readonly string[]): Promise<void> {
-  for (const command of [program, ...subcommands(program)])
-    command.exitOverride().showHelpAfterError(`(${command.name()} --help says what there is)`);
+  for (const command of [program, ...subcommands(program)]) {
+    const name = command.parent === null ? command.name() : `${command.parent.name()} ${command.name()}`;
+    command.exitOverride().showHelpAfterError(`(${name} --help says what there is)`);
+  }
   try {
     await program.parseAsync([...argv]);
   } catch (error) {
