@@ -332,7 +332,7 @@ class Demo {
       .sort((a, b) => a - b);
     const hours = observer.healthyHours(cars[0]?.endTime ?? 0);
     const installs = observer.models.flatMap(({ publishedAt, installedAt }) =>
-      installedAt === undefined ? [] : [installedAt - publishedAt],
+      installedAt === undefined || publishedAt === undefined ? [] : [installedAt - publishedAt],
     );
     const why =
       notYet ??

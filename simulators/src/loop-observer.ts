@@ -14,8 +14,8 @@ import type { Truth } from './sim-topics.ts';
 /** A model as the fleet saw it. */
 export interface ObservedModel {
   manifest: ModelManifest;
-  /** Clock (performance.now) when it was published. */
-  publishedAt: number;
+  /** Clock (performance.now) when it was published; undefined when that was in an earlier run. */
+  publishedAt: number | undefined;
   /** Vehicles that have reported it as active, at any time. */
   installed: Set<string>;
   /** Clock when the last vehicle of the fleet had it. */
@@ -50,11 +50,13 @@ export class LoopObserver {
   falseAlarms = 0;
   private readonly log: EventLog;
   private readonly fleet: ReadonlySet<string>;
-  private readonly tell: (news: LoopNews) => void;
+  private readonly onNews: (news: LoopNews) => void;
   private readonly signal: AbortSignal;
   /** Per vehicle: simulated time at which its first model was active. */
   private readonly firstModelAt = new Map<string, number>();
   private waiters: (() => void)[] = [];
+  /** Whether the record at hand is of this run. */
+  private live = true;
 
   /** `fleet` are the simulated vehicles: a recording has no ground truth. */
   constructor(
@@ -66,7 +68,7 @@ export class LoopObserver {
     this.log = log;
     this.fleet = fleet;
     this.signal = signal;
-    this.tell = tell;
+    this.onNews = tell;
   }
 
   /** Follows until the signal aborts. */
@@ -77,6 +79,7 @@ export class LoopObserver {
   /** The simulator says which fault begins. */
   injected(truth: Truth): void {
     const fault: ObservedFault = { ...truth, delayMs: undefined, blamed: undefined };
+    this.live = true;
     this.faults.push(fault);
     this.tell({ kind: 'fault', fault });
     this.changed();
@@ -110,10 +113,22 @@ export class LoopObserver {
   }
 
   private async follow(topic: 'models' | 'vehicle-events'): Promise<void> {
-    for await (const { records } of this.log.read(topic, { from: 'earliest', signal: this.signal })) {
-      for (const record of records) this.take(record.key ?? '', recordToEvent(record));
+    // What an earlier run has left in the log counts, but is no news.
+    const begin = await this.log.resolve(topic, 'latest');
+    for await (const { partition, records } of this.log.read(topic, {
+      from: 'earliest',
+      signal: this.signal,
+    })) {
+      for (const record of records) {
+        this.live = record.offset >= (begin[partition] ?? 0);
+        this.take(record.key ?? '', recordToEvent(record));
+      }
       this.changed();
     }
+  }
+
+  private tell(news: LoopNews): void {
+    if (this.live) this.onNews(news);
   }
 
   private changed(): void {
@@ -130,7 +145,7 @@ export class LoopObserver {
       this.tell({ kind: 'epoch', progress: event.data });
     } else if (isEvent(event, 'io.cardan.training.completed')) {
       const { model, version, seconds, rows } = event.data;
-      this.trainingSeconds.push(seconds);
+      if (this.live) this.trainingSeconds.push(seconds);
       this.tell({ kind: 'trained', model: { name: model, version }, seconds, rows });
     } else if (isEvent(event, 'io.cardan.training.failed')) {
       this.tell({
@@ -141,7 +156,7 @@ export class LoopObserver {
     } else if (isEvent(event, 'io.cardan.model.published')) {
       const model: ObservedModel = {
         manifest: event.data.manifest,
-        publishedAt: performance.now(),
+        publishedAt: this.live ? performance.now() : undefined,
         installed: new Set(),
         installedAt: undefined,
       };
