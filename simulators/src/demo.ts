@@ -14,7 +14,7 @@ import { firstModelRows } from './config.ts';
 import type { DemoOptions, DemoSummary } from './demo-options.ts';
 import { DemoTerminal } from './demo-terminal.ts';
 import { FAULT_KINDS, type FaultKind } from './faults.ts';
-import { simulatedCar } from './fleet.ts';
+import { carId, simulatedCar } from './fleet.ts';
 import { LoopObserver, modelsFor, type ObservedModel } from './loop-observer.ts';
 import { SIM_TOPICS, type InjectRequest, type Sampled, type Truth } from './sim-topics.ts';
 
@@ -101,10 +101,7 @@ class Demo {
     });
 
     const fleetIds = new Set(
-      Array.from(
-        { length: options.vehicles },
-        (_, i) => `car-${String(i + 1).padStart(Math.max(2, String(options.vehicles).length), '0')}`,
-      ),
+      Array.from({ length: options.vehicles }, (_, i) => carId(i + 1, options.vehicles)),
     );
     const observer = new LoopObserver(log, fleetIds, ending.signal, (news) => terminal.news(news));
     const observing = observer.run().catch((error: unknown) => {
@@ -375,8 +372,7 @@ class Demo {
 /** Faults go to different cars, spread over the fleet. */
 function vehicleForFault({ vehicles, faults }: DemoOptions, index: number): string {
   const step = Math.max(1, Math.floor(vehicles / faults.length));
-  const number = 1 + ((index * step) % vehicles);
-  return `car-${String(number).padStart(Math.max(2, String(vehicles).length), '0')}`;
+  return carId(1 + ((index * step) % vehicles), vehicles);
 }
 
 /** Kinds for a number of faults, each kind in turn, at most one per car. */

@@ -68,7 +68,7 @@ export class Fleet {
     const { dbc, map } = simulatedCar();
     const saved = new Map(readState(statePath(options.dataDir))?.cars.map((state) => [state.id, state]));
     for (let i = 1; i <= options.vehicles; i++) {
-      const id = `car-${String(i).padStart(Math.max(2, String(options.vehicles).length), '0')}`;
+      const id = carId(i, options.vehicles);
       const state = saved.get(id);
       const car =
         state === undefined
@@ -278,6 +278,11 @@ export class Fleet {
     }
     renameSync(`${path}.new`, path);
   }
+}
+
+/** `car-01`, `car-02` …, 1-based; as many digits as the fleet needs, so that they sort. */
+export function carId(number: number, vehicles: number): string {
+  return `car-${String(number).padStart(Math.max(2, String(vehicles).length), '0')}`;
 }
 
 /** The DBC and the VSS map of the simulated car. */
