@@ -29,7 +29,7 @@ async function run(args: string[]): Promise<{ code: number | null; out: string; 
 describe('npm start -- --once', () => {
   it(
     'closes the loop twice with three cars, loses no row, finds the fault, and cleans up',
-    { timeout: 120_000 },
+    { timeout: 200_000 },
     async () => {
       const { code, out, err } = await run([
         'demo',
@@ -38,8 +38,8 @@ describe('npm start -- --once', () => {
         '3',
         '--port',
         '0',
-        '--speedup',
-        '60',
+        '--timeout',
+        '180',
       ]);
       const summary = JSON.parse(out.trim().split('\n').at(-1) ?? '') as DemoSummary;
       expect(summary, err).toMatchObject({
