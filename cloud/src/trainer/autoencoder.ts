@@ -13,6 +13,9 @@ export interface AutoencoderOptions {
   seed: number;
 }
 
+/** Rows between two looks at the clock. */
+const VALIDATION_ROWS = 1000;
+
 /**
  * A denoising autoencoder in training (Vincent et al., "Extracting and composing robust features with denoising
  * autoencoders", ICML 2008): it is shown rows with some signals hidden and noise on the others, and learns to
@@ -70,8 +73,15 @@ export class AutoencoderTraining {
   }
 
   /** Mean squared error on rows as they are. Throws TRAINING_DIVERGED. */
-  validationLoss(rows: Float32Array, learningRate: number): number {
-    return checkLoss(this.training.loss(rows, rows, rows.length / this.groups.length), learningRate);
+  async validationLoss(rows: Float32Array, learningRate: number, turns: Turns): Promise<number> {
+    const width = this.groups.length;
+    let sum = 0;
+    for (let at = 0; at < rows.length; at += VALIDATION_ROWS * width) {
+      const block = rows.subarray(at, at + VALIDATION_ROWS * width);
+      sum += block.length * this.training.loss(block, block, block.length / width);
+      if (turns.due) await turns.give();
+    }
+    return checkLoss(sum / rows.length, learningRate);
   }
 
   layers(): DenseLayer[] {

@@ -63,7 +63,7 @@ export async function crossFit(
     let validationLoss = 0;
     for (const [i, other] of others.entries()) {
       await other.epoch(rate, turns);
-      validationLoss += other.validationLoss(parts[i]!, rate) / parts.length;
+      validationLoss += (await other.validationLoss(parts[i]!, rate, turns)) / parts.length;
     }
     if (best === undefined || validationLoss < best.validationLoss)
       best = {

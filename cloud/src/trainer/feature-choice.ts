@@ -5,10 +5,16 @@ import type { Turns } from './turns.ts';
 
 /** Signals seen in a smaller part of the windows are left out. */
 const SEEN_PART_MIN = 0.5;
+/**
+ * The scale is the standard deviation after a tenth of the values at either end has been pulled in (winsorised),
+ * divided by what that leaves of a normal distribution's: a few cold starts, or a broken sensor, do not set the
+ * scale. But at least this part of what it is with 3 % pulled in, for signals that rest most of the time.
+ */
 const INNER_TAIL = 0.1;
-const OUTER_TAIL = 0.01;
+const INNER_NORMAL = 0.825;
+const OUTER_TAIL = 0.03;
 const OUTER_PART = 0.25;
-/** Windows from which center and scale are taken: enough for a quantile of 1 %. */
+/** Windows from which center and scale are taken: enough for such quantiles. */
 const SAMPLE_MAX = 20_000;
 
 export interface FeatureChoice {
@@ -17,10 +23,8 @@ export interface FeatureChoice {
 }
 
 /**
- * Which signals become inputs, and how they are standardised. Center and scale are the mean and the standard
- * deviation of the window means after both tails have been pulled in to their 1 % quantiles (winsorised), so
- * that outliers don't set the scale. Signals that hardly were there or never moved say nothing of normality, and
- * would alarm at the first change: they are left out, and counted.
+ * Which signals become inputs, and how they are standardised. Signals that hardly were there, or hardly ever
+ * moved, say nothing of normality and would alarm at the first change: they are left out, and counted.
  *
  * Throws TRAINING_DATA_INSUFFICIENT when nothing is left.
  */
@@ -78,7 +82,10 @@ function standardisation(values: Float64Array): { center: number; scale: number 
   values.sort();
   const inner = winsorised(values, INNER_TAIL);
   const outer = winsorised(values, OUTER_TAIL);
-  return { center: inner.center, scale: Math.max(inner.deviation, OUTER_PART * outer.deviation) };
+  return {
+    center: inner.center,
+    scale: Math.max(inner.deviation / INNER_NORMAL, OUTER_PART * outer.deviation),
+  };
 }
 
 /** Mean and standard deviation after the tails have been pulled in to their quantiles. */

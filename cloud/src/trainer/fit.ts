@@ -43,6 +43,8 @@ export interface Fit {
 const ROWS_MIN = 300;
 /** A silence of so many periods is a gap, over which no window reaches. */
 const GAP_PERIODS = 5;
+/** Most that one row weighs in the calibration, in standard deviations: sensors have glitches. */
+const ROW_LIMIT = 10;
 /** Most weights of a network of default size: a car scores a row in a few microseconds. */
 const WEIGHTS_MAX = 5000;
 const EPOCHS_MIN = 4;
@@ -88,7 +90,7 @@ export async function fit(options: FitOptions): Promise<Fit> {
   const usable = heldBack.filter((span) => span.length > 0);
   const heldBackRows = usable.reduce((sum, span) => sum + span.length, 0);
   if (heldBackRows < ROWS_MIN / 2) throw insufficient(heldBackRows);
-  const { score, highest } = calibrate(usable, smoothingRows);
+  const { score, highest } = await calibrate(usable, smoothingRows, turns);
   // The fewer vehicles there are, the less the highest of their scores says of the next.
   const threshold = parameters.thresholdFactor * (1 + 1 / vehicles.length) * highest;
   const { modelJson, weights } = writeDense(fitted.layers);
@@ -153,7 +155,8 @@ async function residuals(
   layers: readonly DenseLayer[],
   turns: Turns,
 ): Promise<Float64Array[]> {
-  const smoothed = new SmoothedResiduals(features, smoothingRows, layers);
+  const limits = features.inputs.map(() => ROW_LIMIT);
+  const smoothed = new SmoothedResiduals(features, smoothingRows, layers, limits);
   const rows: Float64Array[] = [];
   for (let row = 0; row < times.length; row++) {
     if (smoothed.push(times[row]!, values, row * signals)) rows.push(smoothed.values.slice());

@@ -31,7 +31,7 @@ export interface HyperParameters {
 export const HYPER_PARAMETERS: Readonly<HyperParameters> = {
   windowRows: 5,
   smoothingRows: 30,
-  clip: 4,
+  clip: 5,
   outerUnits: 0,
   middleUnits: 0,
   rowsShown: 100_000,
@@ -41,7 +41,7 @@ export const HYPER_PARAMETERS: Readonly<HyperParameters> = {
   maskChance: 0.05,
   noise: 0.05,
   parts: 4,
-  thresholdFactor: 1.2,
+  thresholdFactor: 1.25,
   raiseAfterRows: 5,
   clearPart: 0.8,
   clearAfterRows: 30,

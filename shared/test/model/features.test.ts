@@ -1,0 +1,90 @@
+import { expect, test } from 'vitest';
+import { FeatureExtractor, type FeatureSpec } from '../../src/index.ts';
+import { randomNumbers } from './model-fixture.ts';
+
+const SPEC: FeatureSpec = {
+  windowRows: 7,
+  gapMs: 3000,
+  clip: 2,
+  inputs: [
+    { signal: 2, statistic: 'deviation', center: 0.5, scale: 0.25 },
+    { signal: 0, statistic: 'mean', center: 0.1, scale: 0.5 },
+    { signal: 2, statistic: 'mean', center: 0, scale: 0.01 },
+  ],
+};
+
+/** Rows of three signals, some not seen. */
+function rows(count: number, seed: number): Float32Array {
+  const random = randomNumbers(seed);
+  return Float32Array.from({ length: count * 3 }, () => {
+    const value = random();
+    return value > 0.8 ? Number.NaN : value;
+  });
+}
+
+test('features are the statistics of the window, by their definition', () => {
+  const values = rows(60, 1);
+  const extractor = new FeatureExtractor(SPEC);
+  for (let row = 0; row < 60; row++) {
+    const full = extractor.push(row * 1000, values, row * 3);
+    expect(full).toBe(row >= 6);
+    if (!full) continue;
+    const seen = (signal: number) =>
+      Array.from({ length: 7 }, (_, k) => values[(row - 6 + k) * 3 + signal]!).filter(
+        (v) => !Number.isNaN(v),
+      );
+    const mean = (of: number[]) => of.reduce((a, b) => a + b, 0) / of.length;
+    const deviation = (of: number[]) => Math.sqrt(mean(of.map((v) => (v - mean(of)) ** 2)));
+    const expected = [(deviation(seen(2)) - 0.5) / 0.25, (mean(seen(0)) - 0.1) / 0.5, mean(seen(2)) / 0.01];
+    expected.forEach((value, i) => {
+      expect(extractor.standardised[i]).toBeCloseTo(value, 12);
+      expect(extractor.clipped[i]).toBeCloseTo(Math.max(-2, Math.min(2, value)), 6);
+    });
+  }
+});
+
+test('two readers have the same bits once they have seen the same window, whatever came before', () => {
+  const values = rows(200, 2);
+  const early = new FeatureExtractor(SPEC);
+  const late = new FeatureExtractor(SPEC);
+  for (let row = 0; row < 200; row++) {
+    early.push(row * 1000, values, row * 3);
+    if (row < 101) continue;
+    const full = late.push(row * 1000, values, row * 3);
+    expect(full).toBe(row >= 107);
+    if (full) expect(late.standardised).toEqual(early.standardised);
+  }
+});
+
+test.each([
+  ['a gap', 3001],
+  ['a clock that goes back', -1],
+])('%s empties the window', (_, step) => {
+  const values = rows(30, 3);
+  const extractor = new FeatureExtractor(SPEC);
+  let time = 0;
+  for (let row = 0; row < 20; row++) {
+    time += row === 10 ? step : 1000;
+    expect(extractor.push(time, values, row * 3)).toBe((row >= 6 && row < 10) || row >= 16);
+    expect(extractor.restarted).toBe(row === 0 || row === 10);
+  }
+});
+
+test('a window of one row is the row', () => {
+  const extractor = new FeatureExtractor({ ...SPEC, windowRows: 1, inputs: [SPEC.inputs[1]!] });
+  expect(extractor.push(0, Float32Array.of(0.6, 0, 0))).toBe(true);
+  expect(extractor.standardised[0]).toBeCloseTo(1, 6);
+  expect(extractor.restarted).toBe(true);
+  extractor.push(1000, Float32Array.of(0.6, 0, 0));
+  expect(extractor.restarted).toBe(false);
+});
+
+test('a signal that was not seen, or is not finite, has the feature 0 and is marked', () => {
+  const extractor = new FeatureExtractor({ ...SPEC, windowRows: 2 });
+  extractor.push(0, Float32Array.of(Number.NaN, 0, 0.5));
+  extractor.push(1000, Float32Array.of(Number.NaN, 0, Infinity));
+  // Of signal 2 there is one value: a mean, and no deviation.
+  expect([...extractor.seen]).toEqual([0, 0, 1]);
+  expect([...extractor.standardised]).toEqual([0, 0, 50]);
+  expect([...extractor.clipped]).toEqual([0, 0, 2]);
+});

@@ -1,0 +1,117 @@
+import { expect, test } from 'vitest';
+import { DenseExecutor, FeatureExtractor, loadModel, Scorer, type ModelManifest } from '../../src/index.ts';
+import { drive, modelFiles, randomLayers } from './model-fixture.ts';
+
+const WARM_UP_ROWS = 4 + 6 - 1;
+const model = loadModel(modelFiles());
+
+test('scores follow the formula that stands above the scorer', () => {
+  const { times, values } = drive(60);
+  const scorer = new Scorer(model);
+  const { features, score } = model.manifest;
+  const extractor = new FeatureExtractor(features);
+  const executor = new DenseExecutor(model.layers);
+  const residuals: number[][] = [];
+  for (let row = 0; row < 60; row++) {
+    const scored = scorer.push(times[row]!, values, row * 3);
+    if (!extractor.push(times[row]!, values, row * 3)) continue;
+    const output = executor.run(extractor.clipped);
+    residuals.push([...extractor.standardised].map((value, i) => value - output[i]!));
+    const last = residuals.slice(-6);
+    if (last.length < 6) continue;
+    const powers = score.residualScale.map((scale, i) => {
+      const limited = last.map((r) => Math.max(-30 * scale, Math.min(30 * scale, r[i]!)));
+      return ((limited.reduce((a, b) => a + b) / 6 - score.residualCenter[i]!) / scale) ** 4;
+    });
+    expect(scored).toBeCloseTo((powers.reduce((a, b) => a + b) / 4) ** 0.25, 9);
+    expect(scorer.contributions()[1]).toBeCloseTo(powers[2]! / powers.reduce((a, b) => a + b), 5);
+  }
+});
+
+test('car and cloud agree bit by bit once both have the same rows of the windows', () => {
+  const { times, values } = drive(400);
+  const car = new Scorer(model).pushRows(times, values);
+  for (const from of [1, 77, 250]) {
+    const cloud = new Scorer(model).pushRows(times.subarray(from), values.subarray(from * 3));
+    expect(cloud.subarray(0, WARM_UP_ROWS - 1).every(Number.isNaN)).toBe(true);
+    expect(cloud.subarray(WARM_UP_ROWS - 1)).toEqual(car.subarray(from + WARM_UP_ROWS - 1));
+  }
+});
+
+test('after a gap the score is NaN until the windows are full again', () => {
+  const { times, values } = drive(60);
+  for (let row = 30; row < 60; row++) times[row]! += 60_000;
+  const scores = new Scorer(model).pushRows(times, values);
+  const expected = (row: number) => (row >= WARM_UP_ROWS - 1 && row < 30) || row >= 30 + WARM_UP_ROWS - 1;
+  scores.forEach((score, row) => {
+    expect(Number.isFinite(score)).toBe(expected(row));
+  });
+});
+
+test('contributions add up to 1, and name the signal that is off', () => {
+  const { times, values } = drive(60);
+  for (let row = 30; row < 60; row++) values[row * 3 + 2]! += 60;
+  const scorer = new Scorer(model);
+  expect([...scorer.contributions()]).toEqual([0, 0, 0]);
+  const scores = scorer.pushRows(times, values);
+  const parts = scorer.contributions();
+  expect(parts.reduce((a, b) => a + b)).toBeCloseTo(1, 6);
+  expect(parts[2]).toBeGreaterThan(0.9);
+  expect(scores[59]).toBeGreaterThan(2 * scores[29]!);
+  scorer.push(times[59]! + 60_000, values);
+  expect([...scorer.contributions()]).toEqual([0, 0, 0]);
+});
+
+test('a signal that falls silent is no anomaly, and is not blamed', () => {
+  const { times, values } = drive(60);
+  for (let row = 20; row < 60; row++) values[row * 3 + 2] = Number.NaN;
+  const scorer = new Scorer(model);
+  const scores = scorer.pushRows(times, values);
+  expect(Number.isFinite(scores[59]!)).toBe(true);
+  expect(scorer.contributions()[2]).toBe(0);
+});
+
+test('one wild value weighs no more than its share of the window', () => {
+  const { times, values } = drive(60);
+  const calm = new Scorer(model).pushRows(times, values);
+  values[30 * 3 + 2] = 3e38;
+  const wild = new Scorer(model).pushRows(times, values);
+  // It is in 4 windows; 4 of 6 residuals at 30 spreads, fused over 4 inputs.
+  const most = (30 * 4) / 6 / Math.SQRT2;
+  expect(Math.max(...wild.subarray(WARM_UP_ROWS - 1))).toBeLessThan(
+    most + Math.max(...calm.subarray(WARM_UP_ROWS - 1)),
+  );
+  expect(wild.subarray(45)).toEqual(calm.subarray(45));
+});
+
+test.each<[string, (files: ReturnType<typeof modelFiles>) => void, RegExp]>([
+  ['weights with a flipped bit', (f) => (f.weights[5]! ^= 1), /weights\.bin has the SHA-256/],
+  [
+    'a cut-off model.json',
+    (f) => (f.model = f.model.subarray(1)),
+    /model\.json has \d+ bytes, the manifest says/,
+  ],
+  ['a manifest that is none', (f) => (f.manifest = Buffer.from('[]')), /manifest is not an object/],
+])('a model is refused with %s', (_, change, message) => {
+  const files = modelFiles();
+  files.weights = Buffer.from(files.weights);
+  change(files);
+  expect(() => loadModel(files)).toThrow(message);
+  expect(() => loadModel(files)).toThrow(expect.objectContaining({ code: 'MODEL_INVALID' }));
+});
+
+test('a model is refused when network and manifest differ in width', () => {
+  const files = modelFiles((manifest: ModelManifest) => {
+    manifest.features.inputs.pop();
+    manifest.score.residualCenter.pop();
+    manifest.score.residualScale.pop();
+  });
+  expect(() => loadModel(files)).toThrow(
+    /the manifest has 3 inputs; layer "dense_1" takes 4 and layer "dense_2" gives 4/,
+  );
+});
+
+test('a loaded model has the layers that were written', () => {
+  expect(model.layers).toEqual(randomLayers([4, 3, 4]));
+  expect(model.manifest.name).toBe('test');
+});
