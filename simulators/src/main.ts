@@ -221,8 +221,7 @@ function parseReplay({ replay, dbc, vss }: ReplayOptions): DemoOptions['replay']
 
 /** `7`, `none`, or `bearing-wear,slow-puncture`; by default every kind once, in at most a third of the cars. */
 function parseFaults(text: string | undefined, vehicles: number): FaultKind[] {
-  if (text === undefined)
-    return faultKinds(Math.min(FAULT_KINDS.length, Math.ceil(vehicles / 3)));
+  if (text === undefined) return faultKinds(Math.min(FAULT_KINDS.length, Math.ceil(vehicles / 3)));
   if (text === 'none') return [];
   const count = Number(text);
   const kinds =
