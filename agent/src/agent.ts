@@ -6,6 +6,7 @@ import {
   ensureDataDir,
   loadModel,
   Scorer,
+  SCORE_ROWS_MAX,
   type EventData,
   type EventType,
   type ModelRef,
@@ -68,6 +69,7 @@ export class Agent {
   private readonly onProblem: (error: CardanError) => void;
   private readonly unscored: RowContext;
   private readonly reportTimer: NodeJS.Timeout;
+  /** For a model that is installed while the car drives, so that it scores from its first row on. */
   private readonly recent: { time: number; values: Float32Array }[] = [];
   private active: Active | undefined;
   private alarmId = '';
@@ -228,7 +230,7 @@ export class Agent {
     const score = active?.scorer.push(time, values);
     this.outbox.addRow(time, values, score, active?.context ?? this.unscored);
     this.options.onRow?.(time);
-    if (this.recent.length >= AGENT_DEFAULTS.recentRows) this.recent.shift();
+    if (this.recent.length >= SCORE_ROWS_MAX) this.recent.shift();
     this.recent.push({ time, values: values.slice() });
     if (active === undefined || score === undefined) return;
     const change = active.alarm.push(score);

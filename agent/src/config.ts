@@ -9,8 +9,6 @@ export const AGENT_DEFAULTS = {
   rowPeriodMs: 1000,
   /** A value counts as seen for this long: five times the slowest usual CAN period. */
   staleMs: 5000,
-  /** Rows for a model that is installed while the car drives, so that it scores from its first row on. */
-  recentRows: 256,
   /** What the car says of itself is repeated at least this often. */
   reportMs: 30_000,
   uplink: {

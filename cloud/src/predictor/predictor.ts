@@ -8,6 +8,7 @@ import {
   messageOf,
   recordToEvent,
   Scorer,
+  SCORE_ROWS_MAX,
   SequenceDeduplicator,
   type Model,
   type ModelPublished,
@@ -29,9 +30,6 @@ interface VehicleState {
   model: Model | undefined;
   scorer: Scorer | undefined;
 }
-
-/** As many as the car keeps, so that both warm up from the same rows. */
-const RECENT_ROWS = 256;
 
 /**
  * Scores the fleet's telemetry in the cloud, with the newest model of each signal set, and writes
@@ -130,7 +128,7 @@ export class Predictor {
         const time = batch.times[row]!;
         const values = batch.values.subarray(row * signals, (row + 1) * signals);
         if (state.scorer !== undefined) scores[row] = state.scorer.push(time, values);
-        if (state.recent.length >= RECENT_ROWS) state.recent.shift();
+        if (state.recent.length >= SCORE_ROWS_MAX) state.recent.shift();
         state.recent.push({ time, values: values.slice() });
       }
     }
