@@ -32,6 +32,8 @@ export const SIM_DEFAULTS = {
     /** Simulated time after which the workshop has repaired it. */
     lastsMs: 40 * 60_000,
   },
+  /** Rows of a recording after which it gets a model of its own: ten minutes at 1 Hz. */
+  replayModelRows: 600,
   /** The state of the cars is saved this often (wall time), so that a restart goes on. */
   saveMs: 2000,
 } as const;

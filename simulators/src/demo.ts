@@ -16,7 +16,7 @@ import { DemoTerminal } from './demo-terminal.ts';
 import { FAULT_KINDS, type FaultKind } from './faults.ts';
 import { carId, simulatedCar } from './fleet.ts';
 import { LoopObserver, modelsFor, type ObservedModel } from './loop-observer.ts';
-import { SIM_TOPICS, type InjectRequest, type Sampled, type Truth } from './sim-topics.ts';
+import { SIM_TOPICS, type InjectRequest, type Replay, type Sampled, type Truth } from './sim-topics.ts';
 
 /** What the cloud process tells its parent when it is ready. */
 interface CloudReady {
@@ -107,7 +107,7 @@ class Demo {
     const observing = observer.run().catch((error: unknown) => {
       if (!ending.signal.aborted) throw error;
     });
-    const sampled = await this.followFleet(broker.url, observer);
+    const sampled = await this.followFleet(broker.url, observer, cloud.registryUrl);
     const fleet = await this.startFleet(broker.url, cloud);
     terminal.follow(() => bridge.counts.rows);
 
@@ -276,6 +276,7 @@ class Demo {
   private async followFleet(
     mqttUrl: string,
     observer: LoopObserver,
+    registryUrl: string,
   ): Promise<{
     inject: (request: InjectRequest) => Promise<void>;
     finish: () => Promise<void>;
@@ -283,11 +284,12 @@ class Demo {
   }> {
     const client = await mqtt.connectAsync(mqttUrl, { protocolVersion: 4, clientId: 'cardan-demo' });
     this.closing.push(() => client.endAsync(true));
-    await client.subscribeAsync([SIM_TOPICS.truth, SIM_TOPICS.sampled], { qos: 1 });
+    await client.subscribeAsync([SIM_TOPICS.truth, SIM_TOPICS.replay, SIM_TOPICS.sampled], { qos: 1 });
     const cars = new Promise<Sampled[]>((resolve) => {
       client.on('message', (topic, payload) => {
         const value: unknown = JSON.parse(payload.toString('utf8'));
         if (topic === SIM_TOPICS.truth) observer.injected(value as Truth);
+        else if (topic === SIM_TOPICS.replay) void this.trainReplay(value as Replay, observer, registryUrl);
         else resolve(value as Sampled[]);
       });
     });
@@ -300,6 +302,17 @@ class Demo {
       },
       cars,
     };
+  }
+
+  /** A recording is over soon, and is one car only: it gets a model as soon as it can have one. */
+  private async trainReplay(replay: Replay, observer: LoopObserver, registryUrl: string): Promise<void> {
+    if (observer.models.some(({ manifest }) => manifest.signalSet.id === replay.signalSet)) return;
+    await new RegistryClient(registryUrl)
+      .requestTraining({ signalSet: replay.signalSet, reason: `${replay.rows} rows of the recording` })
+      .catch((error: unknown) => {
+        if (!(error instanceof CardanError)) throw error;
+        this.terminal.problem(error);
+      });
   }
 
   /** Lets the fleet come to rest: every row acknowledged, or half a minute gone. */

@@ -11,12 +11,19 @@ import {
   type Dbc,
   type SignalMap,
 } from '@cardan/agent';
-import { CardanError, ensureDataDir, messageOf, systemCode, type MqttConnection } from '@cardan/shared';
+import {
+  aborted,
+  CardanError,
+  ensureDataDir,
+  messageOf,
+  systemCode,
+  type MqttConnection,
+} from '@cardan/shared';
 import { Car, CAR_DBC_PATH, CAR_VSS_PATH, type CarState } from './car.ts';
 import { SIM_DEFAULTS } from './config.ts';
 import { FAULT_KINDS, type Fault } from './faults.ts';
 import { Random } from './random.ts';
-import { SIM_TOPICS, type InjectRequest, type Sampled, type Truth } from './sim-topics.ts';
+import { SIM_TOPICS, type InjectRequest, type Replay, type Sampled, type Truth } from './sim-topics.ts';
 
 export interface FleetOptions {
   vehicles: number;
@@ -196,6 +203,8 @@ export class Fleet {
       now: car === undefined ? Date.now : () => this.simTime,
       onRow: () => {
         member.rows++;
+        if (car === undefined && member.rows === SIM_DEFAULTS.replayModelRows)
+          this.tellReplay(vehicle, member);
       },
       ...(options.onProblem === undefined ? {} : { onProblem: options.onProblem }),
     });
@@ -219,14 +228,25 @@ export class Fleet {
     const map = vssPath === undefined ? mapAllSignals(dbc) : readVssMap(vssPath, dbc);
     const vehicle = `replay-${basename(path, extname(path)).replace(/[^A-Za-z0-9_.-]/g, '-')}`.slice(0, 64);
     const source = new CandumpSource({ path, speed: this.options.speedup });
-    const { agent } = await this.add(vehicle, dbc, map, undefined);
-    this.replaying = agent.play(source, this.stopping.signal).catch((error: unknown) => {
-      this.options.onProblem?.(
-        error instanceof CardanError
-          ? error
-          : new CardanError('FILE_NOT_READABLE', `${path}: ${messageOf(error)}`, { cause: error }),
-      );
-    });
+    const member = await this.add(vehicle, dbc, map, undefined);
+    this.replaying = member.agent
+      .play(source, this.stopping.signal)
+      .then(async () => {
+        await Promise.race([member.agent.drain(), aborted(this.stopping.signal)]);
+        if (!this.stopping.signal.aborted) this.tellReplay(vehicle, member);
+      })
+      .catch((error: unknown) => {
+        this.options.onProblem?.(
+          error instanceof CardanError
+            ? error
+            : new CardanError('FILE_NOT_READABLE', `${path}: ${messageOf(error)}`, { cause: error }),
+        );
+      });
+  }
+
+  private tellReplay(vehicle: string, { agent, rows }: Member): void {
+    const replay: Replay = { vehicle, signalSet: agent.signals.id, rows };
+    this.control.publish(SIM_TOPICS.replay, JSON.stringify(replay), { qos: 1 });
   }
 
   /** Moves all cars on, in small steps, at the pace of the clock times `speedup`. */

@@ -9,6 +9,8 @@ export const SIM_TOPICS = {
   inject: 'cardan-sim/v1/inject',
   /** The fleet → `Truth`, when a fault begins. */
   truth: 'cardan-sim/v1/truth',
+  /** The fleet → `Replay`, when a recording has brought enough rows for a model of its own, and at its end. */
+  replay: 'cardan-sim/v1/replay',
   /** Anything → the fleet: stop driving, send what waits, and say what was sampled. */
   finish: 'cardan-sim/v1/finish',
   /** The fleet → `Sampled[]`, once everything is acknowledged. */
@@ -29,6 +31,12 @@ export interface InjectRequest {
 export interface Truth {
   vehicle: string;
   fault: Fault;
+}
+
+export interface Replay {
+  vehicle: string;
+  signalSet: string;
+  rows: number;
 }
 
 /** What a car has sampled in this run: rows with the sequence numbers `first` to `first + rows - 1`. */
