@@ -62,6 +62,8 @@ class Demo {
   /** Aborts when the user stops, or a child ends by itself. */
   private readonly ending = new AbortController();
   private failed: CardanError | undefined;
+  /** Signal sets of recordings for which a training has been asked. */
+  private readonly replaySets = new Set<string>();
 
   constructor(
     options: DemoOptions,
@@ -289,7 +291,7 @@ class Demo {
       client.on('message', (topic, payload) => {
         const value: unknown = JSON.parse(payload.toString('utf8'));
         if (topic === SIM_TOPICS.truth) observer.injected(value as Truth);
-        else if (topic === SIM_TOPICS.replay) void this.trainReplay(value as Replay, observer, registryUrl);
+        else if (topic === SIM_TOPICS.replay) void this.trainReplay(value as Replay, registryUrl);
         else resolve(value as Sampled[]);
       });
     });
@@ -304,9 +306,10 @@ class Demo {
     };
   }
 
-  /** A recording is over soon, and is one car only: it gets a model as soon as it can have one. */
-  private async trainReplay(replay: Replay, observer: LoopObserver, registryUrl: string): Promise<void> {
-    if (observer.models.some(({ manifest }) => manifest.signalSet.id === replay.signalSet)) return;
+  /** A recording is over soon, and is one car only: it gets a model as soon as it can have one, and no second one. */
+  private async trainReplay(replay: Replay, registryUrl: string): Promise<void> {
+    if (this.replaySets.has(replay.signalSet)) return;
+    this.replaySets.add(replay.signalSet);
     await new RegistryClient(registryUrl)
       .requestTraining({ signalSet: replay.signalSet, reason: `${replay.rows} rows of the recording` })
       .catch((error: unknown) => {

@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Car, CAR_DBC_PATH } from '../src/car.ts';
 import type { DemoSummary } from '../src/demo-options.ts';
+import { record } from './record.ts';
 
 const COMMAND = fileURLToPath(new URL('../bin/cardan-sim.js', import.meta.url));
 let temp: string;
@@ -65,6 +67,28 @@ describe('npm start -- --once', () => {
       expect(readdirSync(temp).filter((name) => name.startsWith('cardan-'))).toEqual([]);
     },
   );
+
+  it('lets a recording drive along, with a model of its own', { timeout: 200_000 }, async () => {
+    const recording = join(temp, 'trip.log');
+    const start = Date.UTC(2026, 0, 7, 8);
+    await record(recording, new Car({ id: 'trip', seed: 9, startTime: start }), start, start + 15 * 60_000);
+    const args = ['demo', '--once', '--vehicles', '2', '--faults', 'none', '--port', '0', '--timeout', '180'];
+    const { code, out, err } = await run([...args, '--replay', recording, '--dbc', CAR_DBC_PATH]);
+    const summary = JSON.parse(out.trim().split('\n').at(-1) ?? '') as DemoSummary;
+    expect(summary, err).toMatchObject({ loop: 'closed', rows: { lost: 0 }, faults: { injected: 0 } });
+    expect(code).toBe(0);
+    // Without a map the recording's signals have their DBC names: another signal set, another model.
+    const byCars = summary.models.map(({ version, installed, lineage }) => [
+      version,
+      installed,
+      lineage.vehicles,
+    ]);
+    expect(byCars.sort()).toEqual([
+      ['1', 1, 1],
+      ['1', 2, 2],
+      ['2', 2, 2],
+    ]);
+  });
 
   it('says so when the port of the page is taken', async () => {
     const server = createServer();

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { decodeScores, decodeTelemetry, isEvent, recordToEvent, type LogTopic } from '@cardan/shared';
 import { SqliteEventLog, type EventLog, type LogRecord } from '@cardan/shared/event-log';
 import { Car, CAR_DBC_PATH, CAR_VSS_PATH } from '../src/car.ts';
+import { record } from './record.ts';
 
 /**
  * Each part as a process of its own, connected only by MQTT, the log and HTTP; and a recording instead of a
@@ -56,30 +57,6 @@ async function finish(command: string, args: string[]): Promise<{ code: number |
   child.stderr.on('data', (data: Buffer) => (err += data.toString('utf8')));
   const [code] = (await once(child, 'close')) as [number | null];
   return { code, err };
-}
-
-/** Records a simulated car on its bus, as candump -L does. */
-async function record(path: string, car: Car, fromMs: number, toMs: number): Promise<number> {
-  const file = createWriteStream(path);
-  let frames = 0;
-  car.advance(fromMs, () => undefined);
-  for (let time = fromMs; time < toMs; time += 10_000) {
-    const lines: string[] = [];
-    car.advance(Math.min(time + 10_000, toMs), (frame) => {
-      frames++;
-      const id = frame.id
-        .toString(16)
-        .toUpperCase()
-        .padStart(frame.extended ? 8 : 3, '0');
-      lines.push(
-        `(${(frame.time / 1000).toFixed(6)}) can0 ${id}#${Buffer.from(frame.data).toString('hex').toUpperCase()}\n`,
-      );
-    });
-    if (!file.write(lines.join(''))) await once(file, 'drain');
-  }
-  file.end();
-  await once(file, 'finish');
-  return frames;
 }
 
 async function readAll(log: EventLog, topic: LogTopic): Promise<LogRecord[]> {
