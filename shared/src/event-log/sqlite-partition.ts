@@ -146,7 +146,7 @@ export class Partition {
     // All rows at once is faster than one by one, where no sum of sizes can go over the bound.
     const bounded = Math.min(recordsMax, end - from) * recordBytesMax <= BATCH_BYTES_MAX;
     const args = [from, end, recordsMax] as const;
-    const rows = (bounded ? this.#select.all(...args) : this.#select.iterate(...args)) as Iterable<Row>;
+    const rows = bounded ? (this.#select.all(...args) as Row[]) : this.#pages(...args, recordBytesMax);
     const records: LogRecord[] = [];
     let bytes = 0;
     let next = end;
@@ -160,6 +160,23 @@ export class Partition {
     }
     if (records.length === recordsMax) next = records.at(-1)!.offset + 1;
     return { records, next };
+  }
+
+  /**
+   * Rows in pages, none of which can go over the bound. Not the library's own iterator: that is an object that
+   * becomes garbage (see `openSqlite`).
+   */
+  *#pages(from: number, end: number, recordsMax: number, recordBytesMax: number): Generator<Row> {
+    const page = Math.max(1, Math.floor(BATCH_BYTES_MAX / recordBytesMax));
+    let left = recordsMax;
+    for (let at = from; left > 0;) {
+      const wanted = Math.min(page, left);
+      const rows = this.#select.all(at, end, wanted) as Row[];
+      yield* rows;
+      if (rows.length < wanted) return;
+      at = rows[rows.length - 1]![0] + 1;
+      left -= rows.length;
+    }
   }
 
   /** Records that follow each other mostly have the same headers: those are parsed once. */
