@@ -1,6 +1,5 @@
 import {
   CardanError,
-  decodeTelemetry,
   encodeScores,
   isEvent,
   loadModel,
@@ -15,6 +14,7 @@ import {
 } from '@cardan/shared';
 import type { EventLog, LogRecord, NewRecord, Offsets } from '@cardan/shared/event-log';
 import type { RegistryClient } from '../registry-client.ts';
+import { telemetryOf } from '../telemetry-record.ts';
 
 export interface PredictorOptions {
   log: EventLog;
@@ -117,7 +117,8 @@ export class Predictor {
 
   private predict({ key, value, timestamp }: LogRecord): NewRecord | undefined {
     if (key === null || value === null) return undefined;
-    const batch = decodeTelemetry(value);
+    const batch = telemetryOf(value, this.onProblem);
+    if (batch === undefined) return undefined;
     const rows = batch.times.length;
     const signals = batch.values.length / rows;
     const model = this.models.get(batch.signalSet);

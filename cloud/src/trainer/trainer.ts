@@ -3,7 +3,6 @@ import { setTimeout as wait } from 'node:timers/promises';
 import {
   CardanError,
   cloudEvent,
-  decodeTelemetry,
   eventToRecord,
   isEvent,
   LOG_TOPICS,
@@ -21,6 +20,7 @@ import {
 import type { EventLog, Offsets } from '@cardan/shared/event-log';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from '../config.ts';
 import type { ModelFiles, RegistryClient } from '../registry-client.ts';
+import { telemetryOf } from '../telemetry-record.ts';
 import { fit, type FitOptions } from './fit.ts';
 import { offsetRanges, readTrainingData, type TrainingDataQuery } from './training-data.ts';
 
@@ -150,7 +150,8 @@ export class Trainer {
     })) {
       for (const { key, value } of records) {
         if (key === null || value === null) continue;
-        const batch = decodeTelemetry(value);
+        const batch = telemetryOf(value, this.onProblem);
+        if (batch === undefined) continue;
         const progress = this.progress(batch.signalSet);
         progress.rows += batch.times.length;
         progress.vehicles.add(key);

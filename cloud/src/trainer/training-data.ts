@@ -1,6 +1,5 @@
 import {
   CardanError,
-  decodeTelemetry,
   isEvent,
   recordToEvent,
   SequenceDeduplicator,
@@ -8,6 +7,7 @@ import {
   type VehicleAnomaly,
 } from '@cardan/shared';
 import type { EventLog, Offsets } from '@cardan/shared/event-log';
+import { telemetryOf } from '../telemetry-record.ts';
 
 /** The rows of one vehicle in the order of the log: `values` is row-major, rows × signals. */
 export interface VehicleRows {
@@ -36,6 +36,8 @@ export interface TrainingData {
   rowsExcluded: number;
   rowsOverMax: number;
   duplicatesDropped: number;
+  /** Records that are no telemetry; passed over. */
+  malformed: number;
   /** Times of the first and the last row. */
   span: { from: number; to: number };
 }
@@ -55,11 +57,12 @@ export async function readTrainingData(log: EventLog, query: TrainingDataQuery):
   const duplicates = new SequenceDeduplicator();
   const parts = new Map<string, { times: Float64Array; values: Float32Array }[]>();
   let rowsExcluded = 0;
+  let malformed = 0;
   for await (const { records } of log.read('telemetry', bounded(query.offsets))) {
     for (const { key, value } of records) {
       if (key === null || value === null) continue;
-      const batch = decodeTelemetry(value);
-      if (batch.signalSet !== query.signalSet) continue;
+      const batch = telemetryOf(value, () => malformed++);
+      if (batch?.signalSet !== query.signalSet) continue;
       const vehicleAlarms = alarms.get(key) ?? [];
       for (const [from, to] of duplicates.fresh(key, batch.epoch, batch.firstSequence, batch.times.length)) {
         const kept = keep(batch.times, batch.values, from, to, vehicleAlarms);
@@ -91,7 +94,15 @@ export async function readTrainingData(log: EventLog, query: TrainingDataQuery):
       span.to = Math.max(span.to, time);
     }
   }
-  return { vehicles, rows, rowsExcluded, rowsOverMax, duplicatesDropped: duplicates.dropped, span };
+  return {
+    vehicles,
+    rows,
+    rowsExcluded,
+    rowsOverMax,
+    duplicatesDropped: duplicates.dropped,
+    malformed,
+    span,
+  };
 }
 
 /** The ranges between two positions, as they go into the lineage. */

@@ -215,6 +215,17 @@ describe('Trainer', () => {
     await awaitEvent(({ type }) => type === 'io.cardan.training.completed');
   });
 
+  it('passes over a record that is no telemetry, says so, and trains on the rest', async () => {
+    const { url } = await registry();
+    const problems: string[] = [];
+    await log.append('telemetry', [{ key: 'v1', value: Buffer.from('nonsense'), timestamp: 0 }]);
+    await drive('v1', 1, 2 * ROWS);
+    await trainer({ registry: new RegistryClient(url), onProblem: ({ code }) => problems.push(code) });
+    await awaitEvent(({ type }) => type === 'io.cardan.training.completed');
+    expect(problems).toEqual(['TELEMETRY_MALFORMED']);
+    expect(await readTrainingData(log, await query())).toMatchObject({ malformed: 1, rows: 2 * ROWS });
+  });
+
   it('takes a request up again that a trainer before it did not finish', async () => {
     const { url } = await registry();
     await drive('v1', 1, 2 * ROWS);
