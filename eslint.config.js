@@ -21,7 +21,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['**/bin/*.js', '**/scripts/*.js', 'bench/*.js'],
+    files: ['**/bin/*.js', '**/scripts/*.js', 'bench/*.js', 'ops/*/*.js'],
     languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
   },
   {

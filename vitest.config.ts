@@ -12,7 +12,7 @@ const plainSummary: Reporter = {
 
 export default defineConfig({
   test: {
-    include: ['{shared,agent,bridge,cloud,simulators}/test/**/*.test.ts'],
+    include: ['{shared,agent,bridge,cloud,simulators,ops}/test/**/*.test.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
     // Files run in processes of their own: better-sqlite3 is a native module, and a crash stays visible.

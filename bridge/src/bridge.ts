@@ -6,7 +6,7 @@ import {
   cloudEvent,
   decodeTelemetry,
   eventToRecord,
-  LOG_TOPICS,
+  ensureLogTopics,
   messageOf,
   mqttTopic,
   parseCloudEvent,
@@ -69,7 +69,7 @@ export class Bridge {
 
   /** Creates the log's topics, connects and subscribes. */
   static async start(options: BridgeOptions): Promise<Bridge> {
-    for (const [topic, config] of Object.entries(LOG_TOPICS)) await options.log.createTopic(topic, config);
+    await ensureLogTopics(options.log);
     const bridge = new Bridge(options);
     await bridge.connect();
     return bridge;

@@ -18,6 +18,10 @@ export type ErrorCode =
   | 'LOG_FULL' // no space is left on the disk
   | 'LOG_BUSY' // another process keeps the log locked
   | 'LOG_CLOSED'
+  | 'LOG_UNREACHABLE' // no Kafka broker answers, or the one that leads the partition does not
+  | 'LOG_DENIED' // Kafka refuses the user, the certificate, or the right to this topic or group
+  | 'LOG_COMPRESSION' // a record batch in a compression that this Node.js cannot read
+  | 'RECORD_REFUSED' // the log will never take this record: too large, or its time is not accepted
   | 'TOPIC_UNKNOWN'
   | 'TOPIC_EXISTS'
   | 'OFFSET_OUT_OF_RANGE'

@@ -2,6 +2,7 @@ export * from './ack.ts';
 export * from './cli.ts';
 export * from './errors.ts';
 export * from './events.ts';
+export * from './log-connection.ts';
 export * from './log-topics.ts';
 export * from './mqtt-topics.ts';
 export * from './sequence-deduplicator.ts';

@@ -1,4 +1,5 @@
-import type { TopicConfig } from './event-log/event-log.ts';
+import { CardanError } from './errors.ts';
+import type { EventLog, TopicConfig } from './event-log/event-log.ts';
 
 /** The topics of the log. The key is the vehicle, or the aggregate's id in `models`. */
 export const LOG_TOPICS = {
@@ -17,3 +18,23 @@ export const LOG_TOPICS = {
 } as const satisfies Record<string, TopicConfig>;
 
 export type LogTopic = keyof typeof LOG_TOPICS;
+
+/**
+ * Creates the topics of the log that are missing. An operator may have created those of vehicles with another number
+ * of partitions; they are used as they are. Throws TOPIC_EXISTS for a topic that cannot be used.
+ */
+export async function ensureLogTopics(
+  log: EventLog,
+  topics: readonly LogTopic[] = Object.keys(LOG_TOPICS) as LogTopic[],
+): Promise<void> {
+  for (const topic of topics) {
+    const config: TopicConfig = LOG_TOPICS[topic];
+    try {
+      await log.createTopic(topic, config);
+    } catch (error) {
+      if (!(error instanceof CardanError) || error.code !== 'TOPIC_EXISTS') throw error;
+      const there = (await log.topics()).find((info) => info.topic === topic);
+      if (config.partitions === 1 || there?.compacted !== (config.compacted ?? false)) throw error;
+    }
+  }
+}

@@ -1,5 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { CardanError, cloudEvent, eventToRecord, LOG_TOPICS, messageOf, type LogTopic } from '@cardan/shared';
+import {
+  CardanError,
+  cloudEvent,
+  ensureLogTopics,
+  eventToRecord,
+  LOG_TOPICS,
+  messageOf,
+  type LogTopic,
+} from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import type { FastifyInstance } from 'fastify';
 import { httpServer, listen } from '../http.ts';
@@ -49,7 +57,7 @@ const LOOK_MS = 1000;
  * JSON, and as server-sent events. It writes nothing but requests for trainings. Throws PORT_IN_USE.
  */
 export async function startMonitor(options: MonitorOptions): Promise<Monitor> {
-  for (const [topic, config] of Object.entries(LOG_TOPICS)) await options.log.createTopic(topic, config);
+  await ensureLogTopics(options.log);
   const service = new MonitorService(options);
   try {
     return { url: await service.start(), close: () => service.close() };

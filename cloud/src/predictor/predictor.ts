@@ -3,7 +3,7 @@ import {
   encodeScores,
   isEvent,
   loadModel,
-  LOG_TOPICS,
+  ensureLogTopics,
   messageOf,
   recordToEvent,
   Scorer,
@@ -46,7 +46,7 @@ export class Predictor {
 
   /** Loads the newest models, then follows the log until `close`. */
   static async start(options: PredictorOptions): Promise<Predictor> {
-    for (const [topic, config] of Object.entries(LOG_TOPICS)) await options.log.createTopic(topic, config);
+    await ensureLogTopics(options.log);
     const predictor = new Predictor(options);
     const end = await options.log.resolve('models', 'latest');
     const newest = new Map<string, ModelPublished>();

@@ -1,4 +1,4 @@
-import { type CardanError, isEvent, LOG_TOPICS, checkVehicleId, recordToEvent } from '@cardan/shared';
+import { type CardanError, ensureLogTopics, isEvent, checkVehicleId, recordToEvent } from '@cardan/shared';
 import type { Batch, EventLog } from '@cardan/shared/event-log';
 import { Tail } from './tail.ts';
 
@@ -22,7 +22,7 @@ export class Fleet {
   static async open({ log, onProblem }: FleetOptions): Promise<Fleet> {
     const fleet = new Fleet();
     const topic = 'vehicle-events';
-    await log.createTopic(topic, LOG_TOPICS[topic]);
+    await ensureLogTopics(log, [topic]);
     fleet.tail = await Tail.start({
       log,
       topic,

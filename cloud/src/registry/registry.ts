@@ -7,7 +7,7 @@ import {
   type EventData,
   type EventType,
   eventToRecord,
-  LOG_TOPICS,
+  ensureLogTopics,
   type ModelManifest,
   type ModelRef,
   parseManifest,
@@ -79,7 +79,7 @@ export class Registry {
     const ring = await openKeys(join(dir, 'keys'));
     const tuf = await TufRepository.open({ dir: join(dir, 'tuf'), ring, clock });
     const registry = new Registry(options, blobs, tuf);
-    await log.createTopic(TOPIC, LOG_TOPICS[TOPIC]);
+    await ensureLogTopics(log, [TOPIC]);
     registry.tail = await Tail.start({
       log,
       topic: TOPIC,

@@ -5,7 +5,7 @@ import {
   cloudEvent,
   eventToRecord,
   isEvent,
-  LOG_TOPICS,
+  ensureLogTopics,
   messageOf,
   parseSignalSet,
   recordToEvent,
@@ -65,7 +65,7 @@ export class Trainer {
 
   /** Catches up with `models`, then follows the log until `close`. */
   static async start(options: TrainerOptions): Promise<Trainer> {
-    for (const [topic, config] of Object.entries(LOG_TOPICS)) await options.log.createTopic(topic, config);
+    await ensureLogTopics(options.log);
     const trainer = new Trainer(options);
     const end = await options.log.resolve('models', 'latest');
     for await (const { records } of options.log.read('models', { from: 'earliest', to: end }))

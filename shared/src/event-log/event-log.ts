@@ -1,6 +1,6 @@
 /**
  * The log: topics of partitions of records, as in Apache Kafka. It is the only store of the cloud; every
- * table, page and metric is a projection of it. Adapters: `SqliteEventLog` (embedded default).
+ * table, page and metric is a projection of it. Adapters: `SqliteEventLog` (embedded default), `KafkaEventLog`.
  *
  * Everything moves in batches, never single records: a promise per record is what makes streaming slow.
  */
@@ -98,7 +98,10 @@ export interface EventLog {
   /** Creates the topic. The same topic with the same config again is fine; another config is TOPIC_EXISTS. */
   createTopic(topic: string, config: TopicConfig): Promise<void>;
   topics(): Promise<TopicInfo[]>;
-  /** Resolves when all the records are durable; rejects when none is. Order is kept per key. */
+  /**
+   * Resolves when all the records are durable. When it rejects with USAGE or RECORD_REFUSED none of them is; with
+   * any other error some may be: append them again, readers drop copies. Order is kept per key.
+   */
   append(topic: string, records: readonly NewRecord[]): Promise<void>;
   /** Reads without a group: nothing is committed. Bounded with `to`, tailing without. */
   read(topic: string, options: ReadOptions): AsyncIterable<Batch>;
@@ -111,6 +114,11 @@ export interface EventLog {
   /** The offsets that a position means now, one per partition. They can go into a lineage. */
   resolve(topic: string, position: Position): Promise<Offsets>;
   offsets(topic: string): Promise<PartitionOffsets[]>;
+  /**
+   * Notes how far a group has got that reads by `read` and not by `subscribe`: `offsets` are the next ones to read.
+   * Its lag is then visible like that of any group. The group must have no members.
+   */
+  commit(group: string, topic: string, offsets: Offsets): Promise<void>;
   /** Names of the consumer groups that have committed or are reading. */
   groups(): Promise<string[]>;
   lag(group: string): Promise<PartitionLag[]>;

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type Database from 'better-sqlite3';
+import { CardanError } from '../errors.ts';
 import { transaction, whenFree } from './sqlite-file.ts';
 
 /** What a group needs to know of a topic. */
@@ -81,6 +82,30 @@ export class Groups {
       throw error;
     }
     return member;
+  }
+
+  /** Notes how far a group without members has got. Throws USAGE when it has some. */
+  async commit(group: string, topic: number, offsets: Readonly<Record<number, number>>): Promise<void> {
+    await whenFree(() =>
+      transaction(this.db, () => {
+        this.db.prepare('INSERT OR IGNORE INTO groups (name, generation) VALUES (?, 0)').run(group);
+        const id = this.db.prepare('SELECT id FROM groups WHERE name = ?').pluck().get(group) as number;
+        const alive = this.db
+          .prepare('SELECT count(*) FROM group_members WHERE grp = ? AND expires >= ?')
+          .pluck()
+          .get(id, this.clock());
+        if (alive !== 0)
+          throw new CardanError(
+            'USAGE',
+            `Group "${group}" has members that commit by themselves. Take another name for this reader.`,
+          );
+        const set = this.db.prepare(
+          `INSERT INTO group_partitions VALUES (?, ?, ?, ?, NULL, 0)
+           ON CONFLICT DO UPDATE SET committed = excluded.committed, owner = NULL`,
+        );
+        for (const [partition, next] of Object.entries(offsets)) set.run(id, topic, Number(partition), next);
+      }),
+    );
   }
 
   /** The member leaves; others go on at once with what was committed. */

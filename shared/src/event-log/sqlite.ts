@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type Database from 'better-sqlite3';
 import { CardanError } from '../errors.ts';
+import { checkRecord, checkRecordsMax, checkSubscription, checkTopic } from './checks.ts';
 import type {
   Batch,
   EventLog,
@@ -32,18 +33,10 @@ export interface SqliteEventLogOptions {
   clock?: () => number;
 }
 
-/** Kafka's rule for names of topics. */
-const TOPIC_NAME = /^[A-Za-z0-9._-]{1,249}$/;
 /** A bound for the number of tables; a topic of ours has 6. */
 const PARTITIONS_MAX = 256;
 /** An append is one transaction, which blocks the event loop. */
 const APPEND_BYTES_MAX = 64 * 1024 * 1024;
-const RECORDS_MAX_DEFAULT = 1000;
-/** Bounds the rows that one read takes into memory. */
-const RECORDS_MAX_MAX = 100_000;
-/** Most milliseconds since 1970 that a Date can hold. */
-const TIMESTAMP_MAX = 8.64e15;
-const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /** Reading goes along the file, and the system caches files: a small cache of our own is enough. */
 const CACHE_BYTES = 4 * 1024 * 1024;
@@ -110,13 +103,7 @@ export class SqliteEventLog implements EventLog {
 
   async createTopic(topic: string, config: TopicConfig): Promise<void> {
     const { partitions, compacted = false } = config;
-    if (!TOPIC_NAME.test(topic) || topic === '.' || topic === '..')
-      throw new CardanError(
-        'USAGE',
-        `"${topic}" cannot be a topic. Use 1 to 249 of the characters A-Z a-z 0-9 . _ -`,
-      );
-    if (!Number.isInteger(partitions) || partitions < 1 || partitions > PARTITIONS_MAX)
-      throw new CardanError('USAGE', `A topic has 1 to ${PARTITIONS_MAX} partitions, not ${partitions}.`);
+    checkTopic(topic, config, PARTITIONS_MAX);
     const there = await this.#write(() => {
       const found = this.#find(topic);
       if (found !== undefined) return found;
@@ -148,8 +135,9 @@ export class SqliteEventLog implements EventLog {
     let keyless: number | undefined;
     let bytes = 0;
     const rows = records.map((record, i): NewRow => {
-      const headers = checkRecord(record, i, there);
+      checkRecord(record, i, there);
       const { key, value, timestamp } = record;
+      const headers = headersText(record.headers);
       const size = recordBytes(key, headers, value);
       bytes += size;
       const partition =
@@ -211,8 +199,7 @@ export class SqliteEventLog implements EventLog {
   ): AsyncGenerator<Batch, void, undefined> {
     const { signal, from = 'earliest' } = options;
     const recordsMax = checkRecordsMax(options.recordsMax);
-    if (group === '' || topics.length === 0)
-      throw new CardanError('USAGE', 'A subscription needs the name of a group and at least one topic.');
+    checkSubscription(group, topics);
     const byId = new Map(
       topics.map((topic) => this.#query(() => this.#topic(topic))).map((topic) => [topic.id, topic]),
     );
@@ -271,6 +258,13 @@ export class SqliteEventLog implements EventLog {
         latest: table.state().next,
       })),
     );
+  }
+
+  async commit(group: string, topic: string, offsets: Offsets): Promise<void> {
+    checkSubscription(group, [topic]);
+    const there = this.#query(() => this.#topic(topic));
+    const next = this.#query(() => offsetsAt(there, offsets));
+    await this.#tried(this.#groups.commit(group, there.id, next));
   }
 
   async groups(): Promise<string[]> {
@@ -403,29 +397,6 @@ function checkPartition(topic: Topic, partition: number): void {
     );
 }
 
-function checkRecordsMax(recordsMax = RECORDS_MAX_DEFAULT): number {
-  if (Number.isInteger(recordsMax) && recordsMax > 0) return Math.min(recordsMax, RECORDS_MAX_MAX);
-  throw new CardanError('USAGE', `recordsMax is a whole number from 1, not ${recordsMax}.`);
-}
-
-/** Checks a record and returns its headers as they are stored. */
-function checkRecord(record: NewRecord, index: number, topic: Topic): string | null {
-  const bad = (why: string) =>
-    new CardanError(
-      'USAGE',
-      `Record ${index} cannot go to topic "${topic.topic}": ${why}. Nothing was appended.`,
-    );
-  const { key, value, timestamp, headers } = record;
-  if (key === null ? topic.compacted : typeof key !== 'string' || LONE_SURROGATE.test(key))
-    throw bad(
-      topic.compacted && key === null ? 'a compacted topic needs keys' : 'its key is not Unicode text',
-    );
-  if (value !== null && !(value instanceof Uint8Array)) throw bad('its value is not bytes');
-  if (!Number.isInteger(timestamp) || timestamp < 0 || timestamp > TIMESTAMP_MAX)
-    throw bad(`its timestamp ${timestamp} is not whole milliseconds since 1970`);
-  if (headers === undefined) return null;
-  const values = Object.values(headers);
-  if (values.length === 0) return null;
-  if (!values.every((text) => typeof text === 'string')) throw bad('a header is not a string');
-  return JSON.stringify(headers);
+function headersText(headers: NewRecord['headers']): string | null {
+  return headers === undefined || Object.keys(headers).length === 0 ? null : JSON.stringify(headers);
 }

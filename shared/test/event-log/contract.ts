@@ -488,6 +488,31 @@ export function eventLogContract(name: string, subject: { open(): Promise<Contra
         await Promise.all(consumers.map((consumer) => consumer.stop()));
       });
 
+      it('can be one that reads without members and notes how far it has got', async () => {
+        await log.createTopic(topic, { partitions: 2 });
+        await log.append(
+          topic,
+          numbered(20, (i) => ({ key: `k${i}` })),
+        );
+        const end = await log.resolve(topic, 'latest');
+        await log.commit(group, topic, { 0: 1 });
+        expect(await log.lag(group)).toEqual([
+          { topic, partition: 0, committed: 1, latest: end[0], lag: end[0]! - 1 },
+        ]);
+        await log.commit(group, topic, end);
+        expect((await log.lag(group)).map(({ lag }) => lag)).toEqual([0, 0]);
+        expect(await log.groups()).toContain(group);
+        await log.append(topic, [record('x', { key: 'k0' })]);
+        const next = new Consumer(log, group, [topic], meeting);
+        await meeting.until(() => next.values.length === 1);
+        await expect(log.commit(group, topic, { 0: 1 })).rejects.toEqual(code('USAGE'));
+        await next.stop();
+        expect(next.values).toEqual(['x']);
+        await expect(log.commit(group, `${topic}.none`, { 0: 1 })).rejects.toEqual(code('TOPIC_UNKNOWN'));
+        await expect(log.commit(group, topic, { 2: 1 })).rejects.toEqual(code('USAGE'));
+        await expect(log.commit(group, topic, { 0: 999 })).rejects.toEqual(code('OFFSET_OUT_OF_RANGE'));
+      });
+
       it('reads several topics', async () => {
         const topics = [`${topic}.a`, `${topic}.b`];
         for (const name of topics) {
