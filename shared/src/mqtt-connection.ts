@@ -21,14 +21,14 @@ export interface MqttConnection {
   key?: Buffer;
 }
 
-/** Adds the options of `MqttFiles` to a command; each can also come from the environment. */
-export function mqttOptions(command: Command): Command {
+/**
+ * Adds the options of `MqttFiles` to a command; each can also come from the environment. Without an address the
+ * broker is looked for on this machine, or there is one of its own when `embedded`.
+ */
+export function mqttOptions(command: Command, { embedded = false } = {}): Command {
+  const mqtt = new Option('--mqtt <url>', 'MQTT broker, mqtt:// or mqtts://').env('MQTT_URL');
   return command
-    .addOption(
-      new Option('--mqtt <url>', 'MQTT broker, mqtt:// or mqtts://')
-        .env('MQTT_URL')
-        .default('mqtt://127.0.0.1:1883'),
-    )
+    .addOption(embedded ? mqtt.default('', 'one of its own') : mqtt.default('mqtt://127.0.0.1:1883'))
     .addOption(new Option('--mqtt-user <name>', 'user at the broker').env('MQTT_USER'))
     .addOption(new Option('--mqtt-password-file <file>', 'file with the password').env('MQTT_PASSWORD_FILE'))
     .addOption(new Option('--mqtt-ca <file>', 'certificate authority of the broker (PEM)').env('MQTT_CA'))

@@ -1,5 +1,5 @@
 import { decodeTelemetry, SequenceDeduplicator } from '@cardan/shared';
-import type { EventLog } from '@cardan/shared/event-log';
+import type { EventLog, Position } from '@cardan/shared/event-log';
 import type { Sampled } from './sim-topics.ts';
 
 export interface RowAccount {
@@ -13,11 +13,15 @@ export interface RowAccount {
   duplicates_dropped: number;
 }
 
-/** Compares what the simulator knows to have been sampled with what the log holds, row by row. */
-export async function accountRows(log: EventLog, sampled: readonly Sampled[]): Promise<RowAccount> {
+/** Compares what the simulator knows to have been sampled with what the log holds from a position on, row by row. */
+export async function accountRows(
+  log: EventLog,
+  sampled: readonly Sampled[],
+  from: Position = 'earliest',
+): Promise<RowAccount> {
   const known = new Map(sampled.map((car) => [`${car.vehicle} ${car.epoch}`, { ...car, found: 0 }]));
   const duplicates = new SequenceDeduplicator();
-  for await (const { records } of log.read('telemetry', { from: 'earliest', to: 'latest' })) {
+  for await (const { records } of log.read('telemetry', { from, to: 'latest' })) {
     for (const { key, value } of records) {
       if (key === null || value === null) continue;
       const batch = decodeTelemetry(value);

@@ -1,4 +1,4 @@
-import type { Lineage } from '@cardan/shared';
+import type { Lineage, LogConnection, MqttConnection } from '@cardan/shared';
 import type { RowAccount } from './account.ts';
 import type { FaultKind } from './faults.ts';
 
@@ -14,6 +14,10 @@ export interface DemoOptions {
   /** Faults to inject, one car each. */
   faults: FaultKind[];
   replay?: { path: string; dbcPath: string; vssPath?: string };
+  /** A broker that is there already; default is an embedded one. `flags` are what child processes are given. */
+  mqtt?: { url: string; connection: MqttConnection; flags: string[] };
+  /** A Kafka that is there already; default is a log in a file. */
+  kafka?: LogConnection & { flags: string[] };
   /** Stop by itself when the loop has closed twice. */
   once: boolean;
   /** With `once`: how long the loop may take, seconds. */

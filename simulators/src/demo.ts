@@ -1,13 +1,23 @@
 import { fork, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import mqtt from 'mqtt';
+import mqtt, { type MqttClient } from 'mqtt';
 import { Bridge } from '@cardan/bridge';
 import { RegistryClient } from '@cardan/cloud';
-import { aborted, CardanError, ensureDataDir } from '@cardan/shared';
-import { openEventLog, type EventLog } from '@cardan/shared/event-log';
+import {
+  aborted,
+  CardanError,
+  ensureDataDir,
+  isEvent,
+  messageOf,
+  mqttTopic,
+  recordToEvent,
+  type MqttConnection,
+} from '@cardan/shared';
+import { openEventLog, type EventLog, type Offsets } from '@cardan/shared/event-log';
 import { accountRows } from './account.ts';
 import { startBroker } from './broker.ts';
 import { firstModelRows } from './config.ts';
@@ -62,6 +72,10 @@ class Demo {
   /** Aborts when the user stops, or a child ends by itself. */
   private readonly ending = new AbortController();
   private failed: CardanError | undefined;
+  /** Where the telemetry of this run begins in the log. */
+  private begin: Offsets = {};
+  /** Models that the log knows from an earlier run with other keys: no car of this run can have them. */
+  private history = new Map<string, { signalSet: string }>();
   /** Signal sets of recordings for which a training has been asked. */
   private readonly replaySets = new Set<string>();
 
@@ -82,22 +96,28 @@ class Demo {
 
   async run(): Promise<DemoSummary> {
     const { options, dataDir, terminal, ending } = this;
-    const logUrl = `sqlite:${join(dataDir, 'log.db')}`;
-    const log = await openEventLog(logUrl);
+    const onProblem = (error: CardanError) => terminal.problem(error);
+    const logUrl = options.kafka?.url ?? `sqlite:${join(dataDir, 'log.db')}`;
+    const log = await openEventLog(logUrl, { ...options.kafka?.kafka, onProblem });
     this.closing.push(() => log.close());
-    const broker = await startBroker(0);
-    this.closing.push(() => broker.close());
+    const fresh = !existsSync(join(dataDir, 'registry'));
+    const mqttUrl = options.mqtt?.url ?? (await this.startBroker());
+    const { connection } = options.mqtt ?? {};
+    if (fresh && options.mqtt !== undefined) await this.forgetCars(mqttUrl);
     const bridge = await Bridge.start({
-      mqttUrl: broker.url,
+      mqttUrl,
+      ...(connection === undefined ? {} : { connection }),
       log,
-      onProblem: (error) => terminal.problem(error),
+      onProblem,
     });
     this.closing.push(() => bridge.close());
-    const cloud = await this.startCloud(logUrl, broker.url);
+    this.begin = await log.resolve('telemetry', 'latest');
+    if (fresh) this.history = await publishedModels(log);
+    const cloud = await this.startCloud(logUrl, mqttUrl);
     terminal.addresses({
       page: cloud.monitorUrl,
       api: cloud.registryUrl,
-      mqtt: broker.url,
+      mqtt: mqttUrl,
       log: logUrl,
       dataDir,
     });
@@ -109,18 +129,55 @@ class Demo {
     const observing = observer.run().catch((error: unknown) => {
       if (!ending.signal.aborted) throw error;
     });
-    const sampled = await this.followFleet(broker.url, observer, cloud.registryUrl);
-    const fleet = await this.startFleet(broker.url, cloud);
+    const sampled = await this.followFleet(mqttUrl, observer, cloud.registryUrl);
+    const fleet = await this.startFleet(mqttUrl, cloud);
     terminal.follow(() => bridge.counts.rows);
 
-    terminal.tryNext(broker.url, cloud.registryUrl);
+    terminal.tryNext(mqttUrl, cloud.registryUrl);
     const why = options.once
       ? await this.closeLoop(observer, cloud.registryUrl, sampled.inject)
-      : await this.show(observer, sampled.inject);
+      : await this.show(observer, cloud.registryUrl, sampled.inject);
     const cars = await this.finish(fleet, sampled);
     ending.abort();
     await observing;
-    return this.summary(log, observer, cars, broker.url, why);
+    return this.summary(log, observer, cars, mqttUrl, why);
+  }
+
+  /** Models of the simulated cars that this run can install. */
+  private models(observer: LoopObserver): ObservedModel[] {
+    return modelsFor(observer.models, simulatedCar().map.set).filter(
+      ({ manifest }) => !this.history.has(modelId(manifest)),
+    );
+  }
+
+  /** A trainer that finds models in the log waits for twice the rows; the files of those are elsewhere, though. */
+  private async trainAnew(registryUrl: string): Promise<void> {
+    const { id } = simulatedCar().map.set;
+    if (![...this.history.values()].some(({ signalSet }) => signalSet === id)) return;
+    await new RegistryClient(registryUrl).requestTraining({
+      signalSet: id,
+      reason: 'the log has a history, the registry has none',
+    });
+  }
+
+  /** What a broker that is there already has kept of cars of the same names, with other outboxes and other keys. */
+  private async forgetCars(mqttUrl: string): Promise<void> {
+    const { vehicles, mqtt: given } = this.options;
+    const client = await connectMqtt(mqttUrl, given?.connection);
+    const ids = Array.from({ length: vehicles }, (_, i) => carId(i + 1, vehicles));
+    const channels = ['desired', 'reported', 'status'] as const;
+    await Promise.all(
+      ids.flatMap((id) =>
+        channels.map((channel) => client.publishAsync(mqttTopic(id, channel), '', { qos: 1, retain: true })),
+      ),
+    );
+    await client.endAsync();
+  }
+
+  private async startBroker(): Promise<string> {
+    const broker = await startBroker(0);
+    this.closing.push(() => broker.close());
+    return broker.url;
   }
 
   /** One round after the other; resolves to what did not come about, or undefined. */
@@ -132,7 +189,8 @@ class Demo {
     const { options, started } = this;
     const deadline = started + options.secondsMax * 1000;
     const signals = simulatedCar().map.set;
-    const models = () => modelsFor(observer.models, signals);
+    const models = () => this.models(observer);
+    await this.trainAnew(registryUrl);
     const everywhere = (model: ObservedModel | undefined) =>
       model !== undefined && model.installed.size >= options.vehicles;
 
@@ -179,12 +237,13 @@ class Demo {
   /** Runs until it is stopped; a fault now and then, once the fleet has its first model. */
   private async show(
     observer: LoopObserver,
+    registryUrl: string,
     inject: (request: InjectRequest) => Promise<void>,
   ): Promise<undefined> {
     const { options } = this;
     const never = Number.POSITIVE_INFINITY;
-    const signals = simulatedCar().map.set;
-    const first = () => modelsFor(observer.models, signals)[0];
+    await this.trainAnew(registryUrl);
+    const first = () => this.models(observer)[0];
     if (!(await observer.until(() => (first()?.installed.size ?? 0) >= options.vehicles, never))) return;
     for (const [i, kind] of options.faults.entries()) {
       if (
@@ -200,7 +259,8 @@ class Demo {
   private async startCloud(logUrl: string, mqttUrl: string): Promise<CloudReady> {
     const { options } = this;
     const child = this.startChild('cloud', cloudCommand(), [
-      ...['all', '--log', logUrl, '--mqtt', mqttUrl, '--data', this.dataDir, '--registry-port', '0'],
+      ...['all', ...(options.kafka?.flags ?? ['--log', logUrl]), ...this.mqttFlags(mqttUrl)],
+      ...['--data', this.dataDir, '--registry-port', '0'],
       ...['--monitor-port', String(options.port), '--seed', String(options.seed)],
       ...['--min-rows', String(firstModelRows(options.vehicles))],
       ...(options.once ? ['--no-retrain', '--max-rows', '30000'] : []),
@@ -229,8 +289,7 @@ class Demo {
         String(options.speedup),
       ],
       ...[
-        '--mqtt',
-        mqttUrl,
+        ...this.mqttFlags(mqttUrl),
         '--data',
         join(this.dataDir, 'fleet'),
         '--registry',
@@ -241,6 +300,10 @@ class Demo {
       ...(replay === undefined ? [] : ['--replay', replay.path, '--dbc', replay.dbcPath]),
       ...(replay?.vssPath === undefined ? [] : ['--vss', replay.vssPath]),
     ]);
+  }
+
+  private mqttFlags(mqttUrl: string): string[] {
+    return this.options.mqtt?.flags ?? ['--mqtt', mqttUrl];
   }
 
   /** A child that ends by itself ends the demo; its last words are the error. */
@@ -284,7 +347,7 @@ class Demo {
     finish: () => Promise<void>;
     cars: Promise<Sampled[]>;
   }> {
-    const client = await mqtt.connectAsync(mqttUrl, { protocolVersion: 4, clientId: 'cardan-demo' });
+    const client = await connectMqtt(mqttUrl, this.options.mqtt?.connection);
     this.closing.push(() => client.endAsync(true));
     await client.subscribeAsync([SIM_TOPICS.truth, SIM_TOPICS.replay, SIM_TOPICS.sampled], { qos: 1 });
     const cars = new Promise<Sampled[]>((resolve) => {
@@ -339,7 +402,7 @@ class Demo {
     notYet: string | undefined,
   ): Promise<DemoSummary> {
     const { options } = this;
-    const rows = await accountRows(log, cars);
+    const rows = await accountRows(log, cars, this.begin);
     const delays = observer.faults
       .flatMap(({ delayMs }) => (delayMs === undefined ? [] : [delayMs / 1000]))
       .sort((a, b) => a - b);
@@ -373,7 +436,7 @@ class Demo {
         median_delay_s: delays.length === 0 ? null : round(median(delays)),
       },
       false_alarms_per_vehicle_hour: hours === 0 ? 0 : round(observer.falseAlarms / hours),
-      log: 'sqlite',
+      log: options.kafka === undefined ? 'sqlite' : 'kafka',
       mqtt: mqttUrl,
       seconds: {
         train: round(Math.max(0, ...observer.trainingSeconds)),
@@ -383,6 +446,38 @@ class Demo {
     };
     return summary;
   }
+}
+
+async function connectMqtt(url: string, connection: MqttConnection = {}): Promise<MqttClient> {
+  try {
+    return await mqtt.connectAsync(
+      url,
+      { ...connection, protocolVersion: 4, clientId: `cardan-demo-${randomUUID().slice(0, 8)}` },
+      false, // the first attempt counts
+    );
+  } catch (cause) {
+    throw new CardanError(
+      'MQTT_UNREACHABLE',
+      `No MQTT broker answers at ${url} (${messageOf(cause) || 'connection refused'}). Start one, or leave --mqtt (MQTT_URL) out to have one of its own.`,
+      { cause },
+    );
+  }
+}
+
+function modelId({ name, version }: { name: string; version: string }): string {
+  return `${name} ${version}`;
+}
+
+/** Every model that was ever published in this log. */
+async function publishedModels(log: EventLog): Promise<Map<string, { signalSet: string }>> {
+  const models = new Map<string, { signalSet: string }>();
+  for await (const { records } of log.read('models', { from: 'earliest', to: 'latest' }))
+    for (const record of records) {
+      const event = recordToEvent(record);
+      if (isEvent(event, 'io.cardan.model.published'))
+        models.set(modelId(event.data.manifest), { signalSet: event.data.manifest.signalSet.id });
+    }
+  return models;
 }
 
 /** Faults go to different cars, spread over the fleet. */

@@ -3,6 +3,8 @@ import mqtt from 'mqtt';
 import {
   aborted,
   CardanError,
+  kafkaOptions,
+  logConnection,
   messageOf,
   mqttConnection,
   mqttOptions,
@@ -11,6 +13,7 @@ import {
   problemPrinter,
   runCommand,
   stopSignal,
+  type LogFlags,
   type MqttFiles,
 } from '@cardan/shared';
 import { startBroker } from './broker.ts';
@@ -55,7 +58,7 @@ function replayOptions(command: Command): Command {
     .option('--vss <map>', 'VSS map of the recording');
 }
 
-replayOptions(
+const demoCommand = replayOptions(
   program.command('demo', { isDefault: true }).description('Start the whole loop on this machine.'),
 )
   .addOption(vehiclesOption())
@@ -71,6 +74,7 @@ replayOptions(
     numberBetween(10, 86_400),
   )
   .action(demo);
+kafkaOptions(mqttOptions(demoCommand, { embedded: true }));
 
 replayOptions(mqttOptions(program.command('fleet').description('Simulated cars, each with a real agent.')))
   .addOption(vehiclesOption())
@@ -103,19 +107,22 @@ program
 await runCommand(program, process.argv);
 
 async function demo(
-  given: ReplayOptions & {
-    vehicles: number;
-    seed: number;
-    speedup?: number;
-    port: number;
-    data?: string;
-    faults?: string;
-    once?: true;
-    timeout?: number;
-  },
+  given: MqttFiles &
+    LogFlags &
+    ReplayOptions & {
+      vehicles: number;
+      seed: number;
+      speedup?: number;
+      port: number;
+      data?: string;
+      faults?: string;
+      once?: true;
+      timeout?: number;
+    },
 ): Promise<void> {
   const once = given.once === true;
   const replay = parseReplay(given);
+  const log = logConnection(demoCommand, given);
   const options: DemoOptions = {
     vehicles: given.vehicles,
     seed: given.seed,
@@ -124,6 +131,12 @@ async function demo(
     ...(given.data === undefined ? {} : { dataDir: given.data }),
     faults: parseFaults(given.faults, given.vehicles),
     ...(replay === undefined ? {} : { replay }),
+    ...(given.mqtt === ''
+      ? {}
+      : { mqtt: { url: given.mqtt, connection: mqttConnection(given), flags: flagsFor('mqtt') } }),
+    ...(log.url.startsWith('kafka:')
+      ? { kafka: { ...log, flags: [...flagsFor('kafka'), ...flagsFor('topic')] } }
+      : {}),
     once,
     secondsMax: given.timeout ?? onceSecondsMax(given.vehicles),
   };
@@ -135,6 +148,16 @@ async function demo(
   if (!once) return;
   process.stdout.write(`${JSON.stringify(summary)}\n`);
   if (summary.loop === 'open') process.exitCode = 1;
+}
+
+/** The demo's own flags of a kind, to be given to its child processes; the environment reaches them by itself. */
+function flagsFor(kind: 'mqtt' | 'kafka' | 'topic'): string[] {
+  return demoCommand.options.flatMap((option) => {
+    const name = option.attributeName();
+    if (!name.startsWith(kind) || demoCommand.getOptionValueSource(name) !== 'cli') return [];
+    const value: unknown = demoCommand.getOptionValue(name);
+    return value === true ? [option.long!] : [option.long!, String(value)];
+  });
 }
 
 async function fleet(
