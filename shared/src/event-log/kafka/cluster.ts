@@ -103,6 +103,8 @@ export interface Exchange<T> {
 const REQUEST_TIMEOUT_MS = 20_000;
 const BACKOFF_MS = 50;
 const BACKOFF_MAX_MS = 2000;
+/** Failures in a row that are no news: a leader that moves, a topic that is new. */
+export const TROUBLE_ATTEMPTS = 3;
 /** A topic that was just created is not known to every broker at once. */
 const UNKNOWN_TOPIC_TRIES = 4;
 
@@ -171,7 +173,8 @@ export class Connection {
 
   /**
    * Runs `work` on a connected cluster that knows the topics, again and again while what fails may pass.
-   * After `patienceMs` the last error is thrown, as a CardanError. `onTrouble` is told each failure.
+   * After `patienceMs` the last error is thrown, as a CardanError. `onTrouble` is told
+   * when it takes longer.
    */
   async run<T>(
     work: (cluster: Cluster) => Promise<T>,
@@ -205,7 +208,7 @@ export class Connection {
           performance.now() - started > patienceMs
         )
           throw translated;
-        onTrouble?.(translated);
+        if (attempt >= TROUBLE_ATTEMPTS) onTrouble?.(translated);
         // The sockets of a broker that has gone may hang half open: begin anew.
         if (typeOf(error) === undefined) this.#reset(cluster);
         else await cluster.refreshMetadata().catch(() => this.#reset(cluster));

@@ -1,6 +1,6 @@
 import { CardanError } from '../../errors.ts';
 import type { LogRecord } from '../event-log.ts';
-import { type Connection, ConnectionClosed } from './cluster.ts';
+import { type Connection, ConnectionClosed, TROUBLE_ATTEMPTS } from './cluster.ts';
 import { decodeRecordBatches } from './record-batch.ts';
 import { fetch, type FetchAnswer, type FetchPartition } from './requests.ts';
 
@@ -279,7 +279,7 @@ export class Fetcher {
   #stumble(assignment: number, error?: unknown): void {
     if (assignment !== this.#assignment) return;
     this.#attempts++;
-    if (error instanceof CardanError) this.#options.onTrouble(error);
+    if (error instanceof CardanError && this.#attempts > TROUBLE_ATTEMPTS) this.#options.onTrouble(error);
     if (!this.#bounded || performance.now() - this.#answeredAt < BOUNDED_PATIENCE_MS) return;
     const names = this.#cursors.map(({ topic }) => this.#options.plainName(topic));
     this.#fail(

@@ -601,23 +601,22 @@ export class KafkaEventLog implements EventLog {
         throw reason;
       }
     });
-    return this.#created(topic);
+    return this.#created(topic, partitions);
   }
 
   /** A new topic has no leaders at first, and not every broker knows it. */
-  async #created(topic: string): Promise<Topic> {
-    await this.#request(
-      async (cluster) => {
+  async #created(topic: string, partitions: number): Promise<Topic> {
+    const name = this.#prefix + topic;
+    await this.#request(async (cluster) => {
+      try {
+        await cluster.addMultipleTargetTopics([name]);
         await cluster.refreshMetadata();
-        await this.#listOffsetsOnce(
-          cluster,
-          this.#prefix + topic,
-          cluster.findTopicPartitionMetadata(this.#prefix + topic).map(({ partitionId }) => partitionId),
-          LATEST,
-        );
-      },
-      [topic],
-    );
+        await this.#listOffsetsOnce(cluster, name, range(partitions), LATEST);
+      } catch (error) {
+        if (!isUnknownTopic(error)) throw error;
+        throw Object.assign(new Error('the new topic is not known yet'), { type: 'LEADER_NOT_AVAILABLE' });
+      }
+    });
     return this.#topic(topic);
   }
 

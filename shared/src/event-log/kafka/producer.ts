@@ -2,7 +2,7 @@ import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promi
 import { CardanError, messageOf } from '../../errors.ts';
 import type { NewRecord } from '../event-log.ts';
 import type { Compression } from '../kafka-settings.ts';
-import { type Connection, ConnectionClosed } from './cluster.ts';
+import { type Connection, ConnectionClosed, TROUBLE_ATTEMPTS } from './cluster.ts';
 import { encodeRecordBatch, recordSizeBound } from './record-batch.ts';
 import { produce } from './requests.ts';
 
@@ -251,7 +251,7 @@ export class Producer {
       } catch (error) {
         last = asCardanError(error);
         if (!(error instanceof CardanError) || last.code === 'LOG_DENIED') break;
-        this.#onTrouble(last);
+        if (attempt >= TROUBLE_ATTEMPTS) this.#onTrouble(last);
       }
       if (open.length > 0) await this.#connection.backoff(attempt);
     }
