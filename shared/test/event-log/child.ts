@@ -1,13 +1,20 @@
 /**
- * A process of its own on a log: `append FILE TOPIC KEY COUNT` appends records in sevens and prints after each
- * append how many are in; `hold FILE TOPIC GROUP SESSION_MS` prints the values of the first batch that it is
- * given and never finishes it.
+ * A process of its own on a log, which is a file or `kafka:HOST:PORT`: `append LOG TOPIC KEY COUNT` appends records
+ * in sevens and prints after each append how many are in; `hold LOG TOPIC GROUP SESSION_MS` prints the values of the
+ * first batch that it is given and never finishes it.
  */
-import { SqliteEventLog } from '@cardan/shared/event-log';
+import { SqliteEventLog, type EventLog } from '@cardan/shared/event-log';
+import { KafkaEventLog } from '../../src/event-log/kafka/kafka.ts';
 
-const [mode, path = '', topic = '', name = '', number = ''] = process.argv.slice(2);
+const [mode, where = '', topic = '', name = '', number = ''] = process.argv.slice(2);
+
+function open(sessionTimeoutMs: number): Promise<EventLog> {
+  if (!where.startsWith('kafka:')) return SqliteEventLog.open({ path: where, sessionTimeoutMs });
+  return KafkaEventLog.open({ brokers: where.slice('kafka:'.length).split(','), sessionTimeoutMs });
+}
+
 if (mode === 'append') {
-  const log = await SqliteEventLog.open({ path });
+  const log = await open(10_000);
   for (let sent = 0; sent < Number(number); sent += 7) {
     const seven = Array.from({ length: 7 }, (_, i) => ({
       key: name,
@@ -19,7 +26,7 @@ if (mode === 'append') {
   }
   await log.close();
 } else {
-  const log = await SqliteEventLog.open({ path, sessionTimeoutMs: Number(number) });
+  const log = await open(Number(number));
   for await (const { records } of log.subscribe(name, [topic])) {
     console.log(records.map(({ value }) => String(value)).join());
     setInterval(() => {}, 1000);

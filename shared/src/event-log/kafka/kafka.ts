@@ -706,7 +706,8 @@ function clientConfig(
     brokers: [...brokers],
     clientId,
     ...(tls === undefined ? {} : { ssl: tls === true ? true : { ...tls } }),
-    ...(sasl === undefined ? {} : { sasl: sasl as NonNullable<KafkaConfig['sasl']> }),
+    // A copy: kafkajs writes into it.
+    ...(sasl === undefined ? {} : { sasl: { ...sasl } as NonNullable<KafkaConfig['sasl']> }),
   };
 }
 
