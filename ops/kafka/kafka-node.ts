@@ -14,14 +14,14 @@ export interface KafkaNode {
   /** Of the listener for clients. */
   port: number;
   /** SIGKILL, as by a power cut. Resolves when the process is gone. */
-  kill(): Promise<void>;
+  kill: () => Promise<void>;
   /** SIGTERM: Kafka's controlled shutdown, in which leadership moves to other nodes. */
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
   /**
    * Starts it again on the same port and folder; resolves when it serves. Of three nodes, two must be up for that:
    * start the second without waiting for the first.
    */
-  start(): Promise<void>;
+  start: () => Promise<void>;
 }
 
 /** How the program of a node is run. */
@@ -39,7 +39,7 @@ export interface NodeProgram {
 export function kafkaNode(
   guard: ChildGuard,
   program: NodeProgram,
-): KafkaNode & { start(ids?: number[]): Promise<void> } {
+): KafkaNode & { start: (ids?: number[]) => Promise<void> } {
   const { id, log } = program;
   let child: Child | undefined;
   const end = async (signal: 'SIGKILL' | 'SIGTERM') => {

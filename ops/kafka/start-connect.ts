@@ -15,7 +15,7 @@ export interface ConnectWorker {
   /** Of its REST interface: `http://127.0.0.1:PORT`. */
   url: string;
   /** Ends it, in good order (offsets are stored), and removes its files. */
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
 }
 
 /** What `startConnect` starts. */

@@ -36,9 +36,9 @@ export interface KafkaCluster {
    * Runs a class of Kafka's tools, such as `org.apache.kafka.tools.TopicCommand`, and returns what it printed. It
    * knows no broker by itself: give `--bootstrap-server` and `internalBrokers`. Rejects with its output if it fails.
    */
-  tool(mainClass: string, args: string[]): Promise<string>;
+  tool: (mainClass: string, args: string[]) => Promise<string>;
   /** Ends all nodes, and removes the folder unless it was given by `dir`. */
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
 }
 
 /** What `startKafka` starts. */

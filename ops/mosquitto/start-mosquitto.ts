@@ -15,11 +15,11 @@ export interface Mosquitto {
   url: string;
   port: number;
   /** SIGKILL, as by a power cut. Resolves when the process is gone. */
-  kill(): Promise<void>;
+  kill: () => Promise<void>;
   /** Starts it again after `kill`, on the same port and with what it had stored; resolves when it serves. */
-  start(): Promise<void>;
+  start: () => Promise<void>;
   /** Ends it and removes its files, but not `persistenceDir`. */
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
 }
 
 /** What `startMosquitto` starts. */
@@ -29,8 +29,8 @@ export interface MosquittoOptions {
   /** Further lines for mosquitto.conf. They come after our own, and the last one counts. */
   config?: string[];
   /**
-   * Folder for sessions, queued and retained messages, written after every change: they outlive `kill`. Default: they
-   * are kept in memory only.
+   * Folder for sessions, queued and retained messages, which then outlive `kill`. Mosquitto writes it after each round
+   * of its loop, so a message that it acknowledged a millisecond before a `kill` may be gone. Default: memory only.
    */
   persistenceDir?: string;
 }
