@@ -5,6 +5,8 @@ import {
   aborted,
   CardanError,
   ensureDataDir,
+  logConnection,
+  logOptions,
   messageOf,
   mqttConnection,
   mqttOptions,
@@ -13,6 +15,7 @@ import {
   problemPrinter,
   runCommand,
   stopSignal,
+  type LogFlags,
   type MqttFiles,
 } from '@cardan/shared';
 import { openEventLog } from '@cardan/shared/event-log';
@@ -39,8 +42,7 @@ const SERVICES: Record<ServiceName, string> = {
   monitor: 'the live page',
 };
 
-interface Options extends MqttFiles {
-  log: string;
+interface Options extends MqttFiles, LogFlags {
   data: string;
   registry: string;
   tokenFile?: string;
@@ -54,12 +56,9 @@ interface Options extends MqttFiles {
   maxRows: number;
 }
 
-mqttOptions(program)
+logOptions(mqttOptions(program))
   .usage('<all | registry | trainer | predictor | monitor …> [options]')
   .argument('<services...>', 'which services this process runs')
-  .addOption(
-    new Option('--log <url>', 'the log: sqlite:FILE').env('CARDAN_LOG').default('sqlite:.cardan/log.db'),
-  )
   .addOption(
     new Option('--data <dir>', 'folder of keys and model files').env('CARDAN_DATA').default('.cardan/cloud'),
   )
@@ -116,7 +115,8 @@ async function run(names: string[], options: Options): Promise<void> {
     );
   const stop = stopSignal();
   ensureDataDir(options.data);
-  const log = await openEventLog(options.log);
+  const { url, kafka } = logConnection(program, options);
+  const log = await openEventLog(url, { ...kafka, onProblem: problemPrinter() });
   try {
     const given: ServicesOptions = {
       log,

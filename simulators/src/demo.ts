@@ -11,6 +11,7 @@ import {
   aborted,
   CardanError,
   ensureDataDir,
+  ensureLogTopics,
   isEvent,
   messageOf,
   mqttTopic,
@@ -111,6 +112,7 @@ class Demo {
       onProblem,
     });
     this.closing.push(() => bridge.close());
+    await ensureLogTopics(log);
     this.begin = await log.resolve('telemetry', 'latest');
     if (fresh) this.history = await publishedModels(log);
     const cloud = await this.startCloud(logUrl, mqttUrl);
