@@ -1,5 +1,20 @@
+import { existsSync, readdirSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
 import type { Reporter, TestModule } from 'vitest/node';
+
+const FOLDERS = ['shared', 'agent', 'bridge', 'cloud', 'simulators', 'ops'];
+
+/** Says what the plain run leaves out. */
+const realTests: Reporter = {
+  onTestRunEnd(modules: readonly TestModule[]) {
+    if (modules.some((module) => module.moduleId.endsWith('.real.ts'))) return;
+    const files = FOLDERS.map((folder) => `${import.meta.dirname}/${folder}/test`)
+      .filter((folder) => existsSync(folder))
+      .flatMap((folder) => readdirSync(folder, { recursive: true, encoding: 'utf8' }))
+      .filter((file) => file.endsWith('.real.ts'));
+    console.log(`${files.length} more test files need a real Kafka and Mosquitto. Run them by: npm run test:real`);
+  },
+};
 
 /** Ends the output with one plain line that any tool can read: `N passed, N failed, N skipped`. */
 const plainSummary: Reporter = {
@@ -12,11 +27,11 @@ const plainSummary: Reporter = {
 
 export default defineConfig({
   test: {
-    include: ['{shared,agent,bridge,cloud,simulators,ops}/test/**/*.test.ts'],
+    include: FOLDERS.map((folder) => `${folder}/test/**/*.test.ts`),
     testTimeout: 30_000,
     hookTimeout: 30_000,
     // Files run in processes of their own: better-sqlite3 is a native module, and a crash stays visible.
     pool: 'forks',
-    reporters: ['default', plainSummary],
+    reporters: ['default', realTests, plainSummary],
   },
 });
