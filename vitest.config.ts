@@ -12,7 +12,9 @@ const realTests: Reporter = {
       .filter((folder) => existsSync(folder))
       .flatMap((folder) => readdirSync(folder, { recursive: true, encoding: 'utf8' }))
       .filter((file) => file.endsWith('.real.ts'));
-    console.log(`${files.length} more test files need a real Kafka and Mosquitto. Run them by: npm run test:real`);
+    console.log(
+      `${files.length} more test files need a real Kafka and Mosquitto. Run them by: npm run test:real`,
+    );
   },
 };
 
