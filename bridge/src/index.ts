@@ -1,1 +1,2 @@
-export { Bridge, type BridgeCounts, type BridgeOptions } from './bridge.ts';
+export { Bridge, type BridgeCounts, type BridgeHealth, type BridgeOptions } from './bridge.ts';
+export { serveBridge, type BridgeHttp } from './bridge-http.ts';
