@@ -29,15 +29,14 @@ function options(): KafkaOptions {
 
 let kafka: KafkaCluster | undefined;
 let stopping = false;
-for (const signal of ['SIGINT', 'SIGTERM'] as const)
+// A second one changes nothing: npm may pass on what the terminal sends to both.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => {
-    // Twice is in a hurry, and before Kafka serves nothing is worth a good order: the brokers end with this process.
-    if (stopping || kafka === undefined) process.exit(1);
+    if (stopping) return;
     stopping = true;
-    kafka.stop().then(
-      () => process.exit(0),
-      (error: unknown) => fail(error),
-    );
+    // Before Kafka serves there is nothing to stop in good order: the brokers end with this process.
+    if (kafka === undefined) process.exit(1);
+    kafka.stop().then(() => process.exit(0), fail);
   });
 
 try {
