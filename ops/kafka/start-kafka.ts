@@ -122,7 +122,7 @@ async function startCluster(
         `${mechanism}=[name=${name},password=${password}]`,
       ]),
     );
-    await Promise.all(
+    const prepared = await Promise.allSettled(
       ids.map(async (id) => {
         const data = join(dir, `node-${id}`);
         const settings = join(dir, `node-${id}.properties`);
@@ -143,6 +143,8 @@ async function startCluster(
         });
       }),
     );
+    // Only now: none of them still writes to the folder.
+    for (const node of prepared) if (node.status === 'rejected') throw node.reason;
     await Promise.all(nodes.map((node) => node.start(ids)));
     const [brokers, internalBrokers] = [list('client'), list('internal')];
     return { brokers, internalBrokers, nodes, dir, classPath, certificates, tool, stop };
