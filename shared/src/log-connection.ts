@@ -44,7 +44,8 @@ export function logOptions(command: Command): Command {
 
 /** Those of them that name a Kafka. */
 export function kafkaOptions(command: Command): Command {
-  const option = (flags: string, text: string, env: string) => new Option(flags, text).env(env);
+  const option = (flags: string, text: string, env: string) =>
+    new Option(flags, text).env(env).helpGroup('Kafka:');
   const count = numberBetween(1, 10_000, { whole: true });
   return command
     .addOption(option('--kafka <brokers>', 'the log in Apache Kafka: HOST:PORT,HOST:PORT,…', 'KAFKA_BROKERS'))

@@ -26,14 +26,16 @@ export interface MqttConnection {
  * broker is looked for on this machine, or there is one of its own when `embedded`.
  */
 export function mqttOptions(command: Command, { embedded = false } = {}): Command {
-  const mqtt = new Option('--mqtt <url>', 'MQTT broker, mqtt:// or mqtts://').env('MQTT_URL');
+  const option = (flags: string, text: string, env: string) =>
+    new Option(flags, text).env(env).helpGroup('MQTT:');
+  const mqtt = option('--mqtt <url>', 'MQTT broker, mqtt:// or mqtts://', 'MQTT_URL');
   return command
     .addOption(embedded ? mqtt.default('', 'one of its own') : mqtt.default('mqtt://127.0.0.1:1883'))
-    .addOption(new Option('--mqtt-user <name>', 'user at the broker').env('MQTT_USER'))
-    .addOption(new Option('--mqtt-password-file <file>', 'file with the password').env('MQTT_PASSWORD_FILE'))
-    .addOption(new Option('--mqtt-ca <file>', 'certificate authority of the broker (PEM)').env('MQTT_CA'))
-    .addOption(new Option('--mqtt-cert <file>', 'client certificate (PEM)').env('MQTT_CERT'))
-    .addOption(new Option('--mqtt-key <file>', 'key of the client certificate (PEM)').env('MQTT_KEY'));
+    .addOption(option('--mqtt-user <name>', 'user at the broker', 'MQTT_USER'))
+    .addOption(option('--mqtt-password-file <file>', 'file with the password', 'MQTT_PASSWORD_FILE'))
+    .addOption(option('--mqtt-ca <file>', 'certificate authority of the broker (PEM)', 'MQTT_CA'))
+    .addOption(option('--mqtt-cert <file>', 'client certificate (PEM)', 'MQTT_CERT'))
+    .addOption(option('--mqtt-key <file>', 'key of the client certificate (PEM)', 'MQTT_KEY'));
 }
 
 /** Reads the files. Throws FILE_NOT_FOUND, naming the file. */
