@@ -7,6 +7,7 @@ export const CLOUD_DEFAULTS = {
   monitorPort: 8080,
   trainer: {
     seed: 1,
+    group: 'trainer',
     /** A first model is trained when a signal set has this many rows per vehicle: ten minutes at 1 Hz. */
     rowsPerVehicleMin: 600,
     /** The next one, when the rows have grown by this factor since. */

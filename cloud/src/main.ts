@@ -18,13 +18,19 @@ import {
   type LogFlags,
   type MqttFiles,
 } from '@cardan/shared';
-import { openEventLog } from '@cardan/shared/event-log';
+import { openEventLog, type EventLog } from '@cardan/shared/event-log';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from './config.ts';
+import { printLag } from './lag.ts';
+import { RegistryClient } from './registry-client.ts';
 import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
+import { logSpan, type LogSpan } from './trainer/log-span.ts';
+import { spanOptions, type SpanOptions } from './trainer/span-options.ts';
+import { trainOnce } from './trainer/train-once.ts';
 
 const program = new Command('cardan-cloud')
   .description('Services around the log. Each can run alone, or several in one process.')
   .version(CLOUD_VERSION)
+  .enablePositionalOptions()
   .addHelpText(
     'after',
     `
@@ -32,7 +38,11 @@ Examples:
   cardan-cloud all                      everything in one process
   cardan-cloud trainer predictor        training and prediction in one process …
   cardan-cloud trainer                  … or each in its own
-  cardan-cloud registry --port 8090`,
+  cardan-cloud registry --port 8090
+  cardan-cloud trainer --from latest    learn from what comes from now on
+  cardan-cloud trainer --from 2026-01-01T00:00Z --to 2026-02-01T00:00Z
+                                        train once on a span of time, and end
+  cardan-cloud lag                      how far the readers of the log are behind`,
   );
 
 const SERVICES: Record<ServiceName, string> = {
@@ -42,7 +52,7 @@ const SERVICES: Record<ServiceName, string> = {
   monitor: 'the live page',
 };
 
-interface Options extends MqttFiles, LogFlags {
+interface Options extends MqttFiles, LogFlags, SpanOptions {
   data: string;
   registry: string;
   tokenFile?: string;
@@ -56,7 +66,7 @@ interface Options extends MqttFiles, LogFlags {
   maxRows: number;
 }
 
-logOptions(mqttOptions(program))
+spanOptions(logOptions(mqttOptions(program)))
   .usage('<all | registry | trainer | predictor | monitor …> [options]')
   .argument('<services...>', 'which services this process runs')
   .addOption(
@@ -103,7 +113,22 @@ logOptions(mqttOptions(program))
   )
   .action(run);
 
+logOptions(program.command('lag').description('How far each group of readers is behind, per partition.'))
+  .option('--group <name>', 'only this one; default all')
+  .option('--json', 'one JSON line per partition')
+  .action(lag);
+
 await runCommand(program, process.argv);
+
+async function lag(options: LogFlags & { group?: string; json?: boolean }, command: Command): Promise<void> {
+  const { url, kafka } = logConnection(command, options);
+  const log = await openEventLog(url, { ...kafka, onProblem: problemPrinter() });
+  try {
+    await printLag(log, options.group, options.json ?? false);
+  } finally {
+    await log.close();
+  }
+}
 
 async function run(names: string[], options: Options): Promise<void> {
   const services = parseServices(names);
@@ -113,11 +138,22 @@ async function run(names: string[], options: Options): Promise<void> {
       'USAGE',
       '--port is for one service that listens; use --registry-port and --monitor-port.',
     );
+  const span = logSpan(options);
+  const once = span.to !== undefined;
+  if (once && (services.length !== 1 || services[0] !== 'trainer'))
+    throw new CardanError(
+      'USAGE',
+      'A span with an end is trained on once, by the trainer alone: cardan-cloud trainer --from … --to …',
+    );
   const stop = stopSignal();
-  ensureDataDir(options.data);
+  if (!once) ensureDataDir(options.data);
   const { url, kafka } = logConnection(program, options);
   const log = await openEventLog(url, { ...kafka, onProblem: problemPrinter() });
   try {
+    if (once) {
+      await trainSpan(log, span, options, stop);
+      return;
+    }
     const given: ServicesOptions = {
       log,
       dataDir: join(options.data, 'registry'),
@@ -133,6 +169,9 @@ async function run(names: string[], options: Options): Promise<void> {
       seed: options.seed,
       rowsPerVehicleMin: options.minRows,
       rowsMax: options.maxRows,
+      span,
+      rowsPerSecond: options.rowsPerSecond,
+      group: options.group,
       onProblem: problemPrinter(),
     };
     const running = await startServices(services, given);
@@ -147,6 +186,37 @@ async function run(names: string[], options: Options): Promise<void> {
     await running.close();
   } finally {
     await log.close();
+  }
+}
+
+/** Prints one JSON line per model. */
+async function trainSpan(
+  log: EventLog,
+  span: LogSpan,
+  { registry, tokenFile, seed, maxRows, rowsPerSecond }: Options,
+  signal: AbortSignal,
+): Promise<void> {
+  const started = performance.now();
+  const models = await trainOnce({
+    log,
+    registry: new RegistryClient(registry, tokenFile === undefined ? undefined : readToken(tokenFile)),
+    span,
+    seed,
+    rowsMax: maxRows,
+    ...(rowsPerSecond === undefined ? {} : { rowsPerSecond }),
+    signal,
+    onProblem: problemPrinter(),
+  });
+  const seconds = (performance.now() - started) / 1000;
+  for (const { name, version, lineage, alarm } of models) {
+    const { rows, vehicles, span, offsets } = lineage;
+    process.stderr.write(
+      `trainer: ${name} version ${version}, ${rows} rows of ${vehicles} vehicles from ${span.from} to ${span.to}\n`,
+    );
+    const { threshold } = alarm;
+    process.stdout.write(
+      `${JSON.stringify({ name, version, rows, vehicles, span, offsets, threshold, seconds: Number(seconds.toFixed(1)) })}\n`,
+    );
   }
 }
 

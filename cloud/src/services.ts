@@ -4,6 +4,7 @@ import { startRegistry } from './distribution/start-registry.ts';
 import { startMonitor } from './monitor/server.ts';
 import { Predictor } from './predictor/predictor.ts';
 import { RegistryClient } from './registry-client.ts';
+import type { LogSpan } from './trainer/log-span.ts';
 import { Trainer } from './trainer/trainer.ts';
 
 export type ServiceName = 'registry' | 'trainer' | 'predictor' | 'monitor';
@@ -25,6 +26,10 @@ export interface ServicesOptions {
   seed: number;
   rowsPerVehicleMin: number;
   rowsMax: number;
+  /** What the trainer reads, how fast, and under which name its lag is shown. */
+  span: LogSpan;
+  rowsPerSecond: number | undefined;
+  group: string;
   onProblem: (error: CardanError) => void;
 }
 
@@ -76,7 +81,7 @@ export async function startServices(
     }
     const registry = new RegistryClient(running.registryUrl, options.token);
     if (names.includes('trainer')) {
-      const { retrain, seed, rowsPerVehicleMin, rowsMax } = options;
+      const { retrain, seed, rowsPerVehicleMin, rowsMax, span, group, rowsPerSecond } = options;
       const trainer = await Trainer.start({
         log,
         registry,
@@ -84,6 +89,9 @@ export async function startServices(
         seed,
         rowsPerVehicleMin,
         rowsMax,
+        span,
+        group,
+        ...(rowsPerSecond === undefined ? {} : { rowsPerSecond }),
         onProblem,
       });
       closing.push(() => trainer.close());

@@ -91,6 +91,8 @@ export interface TrainingRequested {
   /** Only this signal set; null for all that have rows. */
   signalSet: string | null;
   reason: string;
+  /** Which trainer, by the name of its group; the one of the default group without it. */
+  group?: string;
 }
 
 export interface TrainingStarted {

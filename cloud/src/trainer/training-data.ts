@@ -3,11 +3,12 @@ import {
   isEvent,
   recordToEvent,
   SequenceDeduplicator,
-  type Lineage,
   type VehicleAnomaly,
 } from '@cardan/shared';
-import type { EventLog, Offsets } from '@cardan/shared/event-log';
+import type { EventLog } from '@cardan/shared/event-log';
 import { telemetryOf } from '../telemetry-record.ts';
+import { readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
+import type { Pace } from './pace.ts';
 
 /** The rows of one vehicle in the order of the log: `values` is row-major, rows × signals. */
 export interface VehicleRows {
@@ -17,15 +18,14 @@ export interface VehicleRows {
   values: Float32Array;
 }
 
-/** Offsets per partition that a training reads: from the first (inclusive) to the end (exclusive). */
-export type OffsetRanges = Lineage['offsets'];
-
 export interface TrainingDataQuery {
   signalSet: string;
   /** Ranges of `telemetry`, and of `vehicle-events`, where the alarms are. */
   offsets: OffsetRanges;
   eventOffsets: OffsetRanges;
-  /** Most rows in all; every vehicle gives its newest ones. */
+  /** Only rows of these times; default all that the offsets hold. */
+  times?: TimeRange;
+  /** Most rows in all; every vehicle gives its newest ones. Memory holds about twice as many, however long the span. */
   rowsMax: number;
 }
 
@@ -46,49 +46,54 @@ export interface TrainingData {
 const BEFORE_ALARM_MS = 10 * 60_000;
 const AFTER_ALARM_MS = 2 * 60_000;
 
+/** Rows of one vehicle as they came. */
+interface Piece {
+  times: Float64Array;
+  values: Float32Array;
+}
+
 /**
  * Reads what a model is to be trained on, straight from the log. The same query gives the same rows in the
  * same order, whenever it is asked: vehicles are sorted by name, and a vehicle's rows stay in one partition.
+ * `pace` holds it back; it changes nothing of what comes out.
  *
  * Errors: TOPIC_UNKNOWN, OFFSET_OUT_OF_RANGE.
  */
-export async function readTrainingData(log: EventLog, query: TrainingDataQuery): Promise<TrainingData> {
+export async function readTrainingData(
+  log: EventLog,
+  query: TrainingDataQuery,
+  pace?: Pace,
+): Promise<TrainingData> {
   const alarms = await readAlarms(log, query.eventOffsets);
   const duplicates = new SequenceDeduplicator();
-  const parts = new Map<string, { times: Float64Array; values: Float32Array }[]>();
+  const rows = new NewestRows(query.rowsMax);
+  const [earliest, end] = [query.times?.from ?? -Infinity, query.times?.to ?? Infinity];
   let rowsExcluded = 0;
   let malformed = 0;
-  for await (const { records } of log.read('telemetry', bounded(query.offsets))) {
+  const options = readOptions(query.offsets);
+  for await (const { records } of log.read('telemetry', {
+    ...options,
+    recordsMax: pace?.recordsMax ?? 1000,
+  })) {
+    let taken = 0;
     for (const { key, value } of records) {
       if (key === null || value === null) continue;
       const batch = telemetryOf(value, () => malformed++);
       if (batch?.signalSet !== query.signalSet) continue;
+      taken += batch.times.length;
       const vehicleAlarms = alarms.get(key) ?? [];
-      for (const [from, to] of duplicates.fresh(key, batch.epoch, batch.firstSequence, batch.times.length)) {
+      for (const range of duplicates.fresh(key, batch.epoch, batch.firstSequence, batch.times.length)) {
+        const [from, to] = within(batch.times, range, earliest, end);
         const kept = keep(batch.times, batch.values, from, to, vehicleAlarms);
         rowsExcluded += to - from - kept.times.length;
-        if (kept.times.length === 0) continue;
-        const known = parts.get(key);
-        if (known === undefined) parts.set(key, [kept]);
-        else known.push(kept);
+        rows.add(key, kept);
       }
     }
+    await pace?.took(taken);
   }
-  const perVehicle = Math.max(1, Math.floor(query.rowsMax / Math.max(1, parts.size)));
-  let rowsOverMax = 0;
-  const vehicles = [...parts]
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([vehicle, pieces]): VehicleRows => {
-      const joined = join(pieces);
-      const over = Math.max(0, joined.times.length - perVehicle);
-      rowsOverMax += over;
-      const signals = joined.values.length / joined.times.length;
-      return { vehicle, times: joined.times.subarray(over), values: joined.values.subarray(over * signals) };
-    });
+  const vehicles = rows.finish();
   const span = { from: Number.POSITIVE_INFINITY, to: Number.NEGATIVE_INFINITY };
-  let rows = 0;
   for (const { times } of vehicles) {
-    rows += times.length;
     for (const time of times) {
       span.from = Math.min(span.from, time);
       span.to = Math.max(span.to, time);
@@ -96,30 +101,79 @@ export async function readTrainingData(log: EventLog, query: TrainingDataQuery):
   }
   return {
     vehicles,
-    rows,
+    rows: vehicles.reduce((sum, { times }) => sum + times.length, 0),
     rowsExcluded,
-    rowsOverMax,
+    rowsOverMax: rows.dropped,
     duplicatesDropped: duplicates.dropped,
     malformed,
     span,
   };
 }
 
-/** The ranges between two positions, as they go into the lineage. */
-export function offsetRanges(from: Offsets, to: Offsets): OffsetRanges {
-  const ranges: OffsetRanges = {};
-  for (const [partition, end] of Object.entries(to))
-    ranges[partition] = { from: from[Number(partition)] ?? 0, to: end };
-  return ranges;
+/** The newest rows of each vehicle, as many of each, at most `rowsMax` in all. */
+class NewestRows {
+  readonly #rowsMax: number;
+  readonly #parts = new Map<string, { pieces: Piece[]; rows: number }>();
+  #rows = 0;
+  dropped = 0;
+
+  constructor(rowsMax: number) {
+    this.#rowsMax = rowsMax;
+  }
+
+  add(vehicle: string, piece: Piece): void {
+    const rows = piece.times.length;
+    if (rows === 0) return;
+    const known = this.#parts.get(vehicle);
+    if (known === undefined) this.#parts.set(vehicle, { pieces: [piece], rows });
+    else {
+      known.pieces.push(piece);
+      known.rows += rows;
+    }
+    this.#rows += rows;
+    // The share of a vehicle only shrinks as others come, so what is over it now is never wanted later.
+    if (this.#rows > 2 * this.#rowsMax && this.#rows > 2 * this.#parts.size) this.#trim();
+  }
+
+  /** Sorted by name. */
+  finish(): VehicleRows[] {
+    this.#trim();
+    return [...this.#parts]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([vehicle, { pieces }]) => ({ vehicle, ...join(pieces) }));
+  }
+
+  #trim(): void {
+    const share = Math.max(1, Math.floor(this.#rowsMax / Math.max(1, this.#parts.size)));
+    for (const part of this.#parts.values()) {
+      let over = part.rows - share;
+      if (over <= 0) continue;
+      this.dropped += over;
+      this.#rows -= over;
+      part.rows = share;
+      let whole = 0;
+      for (; over >= part.pieces[whole]!.times.length; whole++) over -= part.pieces[whole]!.times.length;
+      part.pieces.splice(0, whole);
+      if (over === 0) continue;
+      const { times, values } = part.pieces[0]!;
+      const signals = values.length / times.length;
+      // A copy, so that the rest can be freed.
+      part.pieces[0] = { times: times.slice(over), values: values.slice(over * signals) };
+    }
+  }
 }
 
-function bounded(ranges: OffsetRanges): { from: Offsets; to: Offsets; partitions: number[] } {
-  const entries = Object.entries(ranges);
-  return {
-    from: Object.fromEntries(entries.map(([partition, range]) => [partition, range.from])),
-    to: Object.fromEntries(entries.map(([partition, range]) => [partition, range.to])),
-    partitions: entries.map(([partition]) => Number(partition)),
-  };
+/** The part of a range of rows whose times are from `earliest` on and before `end`; times of a batch never go back. */
+function within(
+  times: Float64Array,
+  [from, to]: [number, number],
+  earliest: number,
+  end: number,
+): [number, number] {
+  let [first, last] = [from, to];
+  while (first < last && times[first]! < earliest) first++;
+  while (last > first && times[last - 1]! >= end) last--;
+  return [first, last];
 }
 
 type Span = [from: number, to: number];
@@ -127,7 +181,7 @@ type Span = [from: number, to: number];
 /** Per vehicle the spans of time around its alarms. */
 async function readAlarms(log: EventLog, offsets: OffsetRanges): Promise<Map<string, Span[]>> {
   const spans = new Map<string, Map<string, Span>>();
-  for await (const { records } of log.read('vehicle-events', bounded(offsets))) {
+  for await (const { records } of log.read('vehicle-events', readOptions(offsets))) {
     for (const record of records) {
       if (record.key === null) continue;
       let event;
@@ -157,7 +211,7 @@ function keep(
   from: number,
   to: number,
   alarms: readonly Span[],
-): { times: Float64Array; values: Float32Array } {
+): Piece {
   const signals = values.length / times.length;
   // Copies: the decoded batch is a view into what the log has read.
   if (alarms.length === 0)
@@ -175,10 +229,7 @@ function keep(
   return kept;
 }
 
-function join(pieces: { times: Float64Array; values: Float32Array }[]): {
-  times: Float64Array;
-  values: Float32Array;
-} {
+function join(pieces: readonly Piece[]): Piece {
   const rows = pieces.reduce((sum, { times }) => sum + times.length, 0);
   const size = pieces.reduce((sum, { values }) => sum + values.length, 0);
   const all = { times: new Float64Array(rows), values: new Float32Array(size) };

@@ -2,26 +2,27 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as nextLook } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   cloudEvent,
-  encodeTelemetry,
   eventToRecord,
   isEvent,
   loadModel,
   LOG_TOPICS,
   recordToEvent,
-  signalSet,
   type CloudEvent,
   type ModelManifest,
 } from '@cardan/shared';
 import { SqliteEventLog, type EventLog } from '@cardan/shared/event-log';
 import { startRegistry, type RegistryService } from '../../src/distribution/start-registry.ts';
 import { RegistryClient } from '../../src/registry-client.ts';
-import { modelName, Trainer, trainModel, type TrainerOptions } from '../../src/trainer/trainer.ts';
+import { Trainer, type TrainerOptions } from '../../src/trainer/trainer.ts';
+import { modelEvents, modelName, trainModel } from '../../src/trainer/training.ts';
+import { trainOnce, type TrainOnceOptions } from '../../src/trainer/train-once.ts';
 import { readTrainingData } from '../../src/trainer/training-data.ts';
+import { drive as telemetry, SET } from './telemetry-fixture.ts';
 
-const SET = signalSet(['a', 'b', 'c'].map((name) => ({ name, unit: '' })));
 const ROWS = 400;
 let dir: string;
 let log: EventLog;
@@ -40,28 +41,8 @@ afterEach(async () => {
   rmSync(dir, { recursive: true });
 });
 
-/** Rows of correlated signals: b follows a, c is their sum, with a little that looks like noise. */
 async function drive(vehicle: string, first: number, rows: number, signalSetId = SET.id) {
-  const values = new Float32Array(rows * 3);
-  for (let row = 0; row < rows; row++) {
-    const t = first + row + vehicle.charCodeAt(1) * 7;
-    const a = Math.sin(t / 17) + 0.5 * Math.sin(t / 5.3);
-    values.set(
-      [a + 0.02 * Math.sin(t * 12.9), 2 * a + 0.02 * Math.sin(t * 78.2), 3 * a + 0.02 * Math.sin(t * 37.7)],
-      row * 3,
-    );
-  }
-  const value = encodeTelemetry({
-    signalSet: signalSetId,
-    epoch: 9,
-    firstSequence: first,
-    times: Float64Array.from({ length: rows }, (_, row) => (first + row) * 1000),
-    values,
-    scores: new Float32Array(0),
-    modelName: '',
-    modelVersion: '',
-  });
-  await log.append('telemetry', [{ key: vehicle, value, timestamp: (first + rows - 1) * 1000 }]);
+  await log.append('telemetry', [telemetry(vehicle, first, rows, { signalSetId })]);
 }
 async function alarm(vehicle: string, state: 'raised' | 'cleared', atS: number) {
   const data = {
@@ -96,7 +77,7 @@ async function query(rowsMax = 1e6) {
 }
 async function awaitEvent(found: (event: CloudEvent) => boolean): Promise<CloudEvent> {
   for await (const { records } of log.read('models', { from: 'earliest' }))
-    for (const record of records) if (found(recordToEvent(record))) return recordToEvent(record);
+    for (const event of modelEvents(records, () => undefined)) if (found(event)) return event;
   throw new Error('the log was closed');
 }
 async function registry(): Promise<RegistryService> {
@@ -154,6 +135,29 @@ describe('readTrainingData', () => {
       [1000, 50],
     ]);
     expect(rowsOverMax).toBe(200);
+  });
+
+  it('takes the same rows of a long span as of all of it at once, and holds no more than it may', async () => {
+    for (let first = 1; first < 3000; first += 50)
+      for (const vehicle of ['v1', 'v2', 'v3']) await drive(vehicle, first, 50);
+    await drive('v4', 1, 20); // comes last, and lessens what the others may give
+    const { vehicles, rows, rowsOverMax } = await readTrainingData(log, await query(400));
+    expect(vehicles.map(({ times }) => [times[0], times.length])).toEqual([
+      [2_901_000, 100],
+      [2_901_000, 100],
+      [2_901_000, 100],
+      [1000, 20],
+    ]);
+    expect(rows + rowsOverMax).toBe(3 * 3000 + 20);
+  });
+
+  it('takes only rows of the times that it is asked for, also those that came late', async () => {
+    await drive('v1', 101, 200);
+    await drive('v1', 1, 100); // from a tunnel
+    const times = { from: 50_000, to: 251_000 };
+    const { vehicles, span } = await readTrainingData(log, { ...(await query()), times });
+    expect(vehicles[0]!.times).toHaveLength(201);
+    expect(span).toEqual({ from: 50_000, to: 250_000 });
   });
 
   it('reads no further than the pinned offsets', async () => {
@@ -235,3 +239,131 @@ describe('Trainer', () => {
     expect(completed.data).toMatchObject({ training, version: '1' });
   });
 });
+
+describe('trainOnce', () => {
+  const once = (url: string, span: TrainOnceOptions['span'], more: Partial<TrainOnceOptions> = {}) =>
+    trainOnce({
+      log,
+      registry: new RegistryClient(url),
+      span,
+      signal: new AbortController().signal,
+      ...more,
+    });
+
+  it('trains on a span of time, says so in the lineage, and goes on from the version before', async () => {
+    const { url } = await registry();
+    await drive('v1', 1, 3 * ROWS);
+    await drive('v2', 1, 3 * ROWS);
+    const [all] = await once(url, { from: 'earliest', to: 'latest' });
+    expect(all).toMatchObject({ version: '1', lineage: { rows: 6 * ROWS, parent: null } });
+    expect(all!.lineage.times).toBeUndefined();
+    const [from, to] = [new Date(ROWS * 1000), new Date(2 * ROWS * 1000)];
+    const [part] = await once(url, { from, to });
+    expect(part).toMatchObject({
+      version: '2',
+      lineage: {
+        rows: 2 * ROWS,
+        span: { from: from.toISOString(), to: new Date((2 * ROWS - 1) * 1000).toISOString() },
+        times: { from: from.toISOString(), to: to.toISOString() },
+        parent: { version: '1' },
+      },
+    });
+  });
+
+  it('trains on some partitions only, and on ranges of offsets', async () => {
+    const { url } = await registry();
+    const vehicles = ['v1', 'v2', 'v3', 'v4', 'v5', 'v6', 'v7', 'v8'];
+    for (const vehicle of vehicles) {
+      await drive(vehicle, 1, ROWS);
+      await drive(vehicle, ROWS + 1, ROWS);
+    }
+    const ends = (await log.offsets('telemetry')).filter(({ latest }) => latest > 0);
+    const { partition, latest } = ends[0]!;
+    const [model] = await once(url, { from: 'earliest', to: 'latest', partitions: [partition] });
+    expect(model!.lineage).toMatchObject({
+      offsets: { [partition]: { from: 0, to: latest } },
+      rows: latest * ROWS,
+    });
+    expect(Object.keys(model!.lineage.offsets)).toEqual([String(partition)]);
+    const [half] = await once(url, {
+      from: { [partition]: 1 },
+      to: { [partition]: 2 },
+      partitions: [partition],
+    });
+    expect(half!.lineage).toMatchObject({ offsets: { [partition]: { from: 1, to: 2 } }, rows: ROWS });
+  });
+
+  it('says so when the span is empty, has no such partition or offset', async () => {
+    const { url } = await registry();
+    await drive('v1', 1, ROWS);
+    const code = (name: string) => expect.objectContaining({ code: name }) as unknown;
+    const to = 'latest';
+    await expect(once(url, { from: new Date(9e12), to })).rejects.toEqual(code('TRAINING_DATA_INSUFFICIENT'));
+    await expect(once(url, { from: 'earliest', to, partitions: [6] })).rejects.toEqual(code('USAGE'));
+    await expect(once(url, { from: { 0: 0 }, to: { 0: 99 }, partitions: [0] })).rejects.toEqual(
+      code('OFFSET_OUT_OF_RANGE'),
+    );
+  });
+});
+
+describe('a Trainer that is told what to read', () => {
+  it('learns only from what comes, when it begins at the end', async () => {
+    const { url } = await registry();
+    await drive('v1', 1, ROWS);
+    await trainer({ registry: new RegistryClient(url), span: { from: 'latest' } });
+    await drive('v1', ROWS + 1, 2 * ROWS);
+    const event = await awaitEvent(({ type }) => type === 'io.cardan.model.published');
+    const { manifest } = event.data as { manifest: ModelManifest };
+    expect(manifest.lineage).toMatchObject({ rows: 2 * ROWS, span: { from: isoS(ROWS + 1) } });
+  });
+
+  it('shows its lag, and falls behind at its own pace while others do not', async () => {
+    const { url } = await registry();
+    const slow = await trainer({
+      registry: new RegistryClient(url),
+      rowsPerVehicleMin: 1e9,
+      rowsPerSecond: 100,
+      group: 'slow',
+    });
+    await trainer({ registry: new RegistryClient(url), rowsPerVehicleMin: 1e9, group: 'quick' });
+    for (let i = 0; i < 20; i++) await drive('v1', 1 + i * 50, 50);
+    const lag = async (group: string) =>
+      (await log.lag(group)).reduce((sum, { lag: behind }) => sum + behind, 0);
+    while ((await lag('quick')) > 0) await nextLook();
+    await slow.close();
+    expect(await lag('slow')).toBeGreaterThan(0);
+    await trainer({ registry: new RegistryClient(url), rowsPerVehicleMin: 1e9, group: 'slow' });
+    while ((await lag('slow')) > 0) await nextLook();
+  });
+
+  it('leaves requests to the trainer that they are for', async () => {
+    const { url } = await registry();
+    await drive('v1', 1, 2 * ROWS);
+    await trainer({ registry: new RegistryClient(url), rowsPerVehicleMin: 1e9, group: 'other' });
+    const training = await new RegistryClient(url).requestTraining({ signalSet: SET.id });
+    await trainer({ registry: new RegistryClient(url), rowsPerVehicleMin: 1e9 });
+    await awaitEvent(({ type }) => type === 'io.cardan.training.completed');
+    const started: unknown[] = [];
+    for await (const { records } of log.read('models', { from: 'earliest', to: 'latest' }))
+      for (const { type, data } of records.map(recordToEvent))
+        if (type === 'io.cardan.training.started') started.push((data as { training: string }).training);
+    expect(started).toEqual([training]);
+  });
+
+  it('passes over what is no event in models', async () => {
+    const { url } = await registry();
+    await log.append('models', [{ key: 'm', value: Buffer.from('nonsense'), timestamp: 0 }]);
+    const problems: string[] = [];
+    await trainer({ registry: new RegistryClient(url), onProblem: ({ code }) => problems.push(code) });
+    await drive('v1', 1, 2 * ROWS);
+    await awaitEvent(({ type, data }) => {
+      expect(data).toBeDefined();
+      return type === 'io.cardan.training.completed';
+    });
+    expect(problems).toContain('EVENT_MALFORMED');
+  });
+});
+
+function isoS(seconds: number): string {
+  return new Date(seconds * 1000).toISOString();
+}

@@ -86,6 +86,8 @@ export interface Lineage {
   eventOffsets: Record<string, { from: number; to: number }>;
   /** Times of the first and last row that went in (RFC 3339). */
   span: { from: string; to: string };
+  /** Only rows from `from` on and before `to` were asked for (RFC 3339); without it all that the offsets hold. */
+  times?: { from: string | null; to: string | null };
   rows: number;
   vehicles: number;
   /** Rows that were left out because the model before alarmed on them. */
@@ -231,6 +233,7 @@ function readLineage(fields: JsonFields): Lineage {
     offsets: readOffsets(fields, 'offsets'),
     eventOffsets: readOffsets(fields, 'eventOffsets'),
     span: readSpan(fields.object('span')),
+    ...(fields.has('times') ? { times: readTimes(fields.object('times')) } : {}),
     rows: fields.integer('rows'),
     vehicles: fields.integer('vehicles'),
     rowsExcluded: fields.integer('rowsExcluded'),
@@ -260,6 +263,13 @@ function readSpan(fields: JsonFields): Lineage['span'] {
   const span = { from: fields.time('from'), to: fields.time('to') };
   fields.end();
   return span;
+}
+
+function readTimes(fields: JsonFields): NonNullable<Lineage['times']> {
+  const time = (name: string) => (fields.value(name) === null ? null : fields.time(name));
+  const times = { from: time('from'), to: time('to') };
+  fields.end();
+  return times;
 }
 
 function readParent(fields: JsonFields): ModelRef {

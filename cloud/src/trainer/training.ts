@@ -1,0 +1,297 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
+import {
+  CardanError,
+  cloudEvent,
+  eventToRecord,
+  messageOf,
+  parseSignalSet,
+  recordToEvent,
+  serializeManifest,
+  type CloudEvent,
+  type EventData,
+  type EventType,
+  type FileRef,
+  type ModelManifest,
+  type SignalSet,
+} from '@cardan/shared';
+import type { EventLog, LogRecord, Offsets } from '@cardan/shared/event-log';
+import { CLOUD_DEFAULTS, CLOUD_VERSION } from '../config.ts';
+import type { ModelFiles, RegistryClient } from '../registry-client.ts';
+import { fit, type FitOptions } from './fit.ts';
+import { offsetRanges, type OffsetRanges, type TimeRange } from './log-span.ts';
+import type { Pace } from './pace.ts';
+import { readTrainingData, type TrainingDataQuery } from './training-data.ts';
+
+export interface TrainingOptions {
+  log: EventLog;
+  registry: RegistryClient;
+  seed?: number;
+  rowsMax?: number;
+  hyperParameters?: FitOptions['hyperParameters'];
+  now?: () => number;
+  onProblem?: (error: CardanError) => void;
+}
+
+/** What a training is to learn from: pinned ranges of `telemetry`, and the times of the rows. */
+export interface TrainingTask {
+  training: string;
+  signalSet: string;
+  reason: string;
+  offsets: OffsetRanges;
+  times: TimeRange | undefined;
+}
+
+/**
+ * One training after the other: reads the span from the log, fits, and publishes with the lineage. Its progress and
+ * its end are events in `models`.
+ */
+export class Training {
+  private readonly options: TrainingOptions;
+  private readonly now: () => number;
+  private readonly onProblem: (error: CardanError) => void;
+  private readonly newest = new Map<string, ModelManifest>();
+
+  constructor(options: TrainingOptions) {
+    this.options = options;
+    this.now = options.now ?? Date.now;
+    this.onProblem = options.onProblem ?? (() => undefined);
+  }
+
+  /** To be called with every model that was published: the next version goes on from it. */
+  published(manifest: ModelManifest): void {
+    const known = this.newest.get(manifest.name);
+    if (known === undefined || Number(manifest.version) > Number(known.version))
+      this.newest.set(manifest.name, manifest);
+  }
+
+  /**
+   * Trains and publishes. A failure is an event, too, and is thrown: TRAINING_DATA_INSUFFICIENT, SIGNAL_SET_UNKNOWN,
+   * what the log and the registry throw. `pace` holds back the reading.
+   */
+  async run(task: TrainingTask, signal: AbortSignal, pace?: Pace): Promise<ModelManifest> {
+    const { training } = task;
+    const name = modelName(task.signalSet);
+    const started = performance.now();
+    try {
+      const signalSet = await this.findSignalSet(task.signalSet);
+      const { files, manifest } = await this.makeModel(task, signalSet, signal, pace);
+      await this.publish(files, name, signal);
+      await this.emit('io.cardan.training.completed', name, {
+        training,
+        model: name,
+        version: manifest.version,
+        rows: manifest.lineage.rows,
+        threshold: manifest.alarm.threshold,
+        seconds: (performance.now() - started) / 1000,
+      });
+      return manifest;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const failure =
+        error instanceof CardanError
+          ? error
+          : new CardanError('SERVICE_FAILED', `Training ${name} failed: ${messageOf(error)}`, {
+              cause: error,
+            });
+      const { code, message } = failure;
+      await this.emit('io.cardan.training.failed', name, { training, model: name, code, message });
+      throw failure;
+    }
+  }
+
+  /** Appends an event of the trainer to `models`. */
+  async emit<K extends EventType>(type: K, key: string, data: EventData[K]): Promise<void> {
+    const event = cloudEvent(type, { source: '/services/trainer', id: randomUUID(), time: this.now() }, data);
+    await this.options.log.append('models', [eventToRecord(key, event)]);
+  }
+
+  private async makeModel(
+    { training, reason, offsets, times }: TrainingTask,
+    signalSet: SignalSet,
+    signal: AbortSignal,
+    pace?: Pace,
+  ): Promise<{ files: ModelFiles; manifest: ModelManifest }> {
+    const {
+      log,
+      seed = CLOUD_DEFAULTS.trainer.seed,
+      rowsMax = CLOUD_DEFAULTS.trainer.rowsMax,
+      hyperParameters,
+    } = this.options;
+    const name = modelName(signalSet.id);
+    const query: TrainingDataQuery = {
+      signalSet: signalSet.id,
+      offsets,
+      eventOffsets: offsetRanges(
+        await log.resolve('vehicle-events', 'earliest'),
+        await log.resolve('vehicle-events', 'latest'),
+      ),
+      ...(times === undefined ? {} : { times }),
+      rowsMax,
+    };
+    const parent = this.newest.get(name);
+    return trainModel(log, {
+      query,
+      signalSet,
+      name,
+      version: String(Number(parent?.version ?? 0) + 1),
+      parent: parent === undefined ? null : { name, version: parent.version },
+      createdAt: new Date(this.now()).toISOString(),
+      seed,
+      ...(hyperParameters === undefined ? {} : { hyperParameters }),
+      signal,
+      ...(pace === undefined ? {} : { pace }),
+      onData: (rows, vehicles, epochs) =>
+        this.emit('io.cardan.training.started', name, {
+          training,
+          model: name,
+          signalSet: signalSet.id,
+          reason,
+          rows,
+          vehicles,
+          epochs,
+        }),
+      onEpoch: (epoch) => this.emit('io.cardan.training.progress', name, { training, ...epoch }),
+    });
+  }
+
+  private async findSignalSet(id: string): Promise<SignalSet> {
+    for await (const { records } of this.options.log.read('signal-sets', { from: 'earliest', to: 'latest' }))
+      for (const record of records) if (record.key === id) return parseSignalSet(recordToEvent(record).data);
+    throw new CardanError('SIGNAL_SET_UNKNOWN', `No vehicle has said yet which signals the set ${id} has.`);
+  }
+
+  /** The registry may be restarting: try for about a minute. */
+  private async publish(files: ModelFiles, name: string, signal: AbortSignal): Promise<void> {
+    for (let tries = 0; ; tries++) {
+      try {
+        await this.options.registry.publish(files, name);
+        return;
+      } catch (error) {
+        if (!(error instanceof CardanError) || error.code !== 'HTTP_UNREACHABLE' || tries === 6) throw error;
+        this.onProblem(error);
+        await wait(1000 * 2 ** tries, undefined, { signal });
+      }
+    }
+  }
+}
+
+/** The events in records of `models`. Others may write there, too: what is no event is reported and passed over. */
+export function modelEvents(
+  records: readonly LogRecord[],
+  onProblem: (error: CardanError) => void,
+): CloudEvent[] {
+  const events: CloudEvent[] = [];
+  for (const record of records)
+    try {
+      events.push(recordToEvent(record));
+    } catch (error) {
+      if (!(error instanceof CardanError)) throw error;
+      onProblem(error);
+    }
+  return events;
+}
+
+/** Tells a training of all models that were published so far; resolves to where `models` was read to. */
+export async function catchUp(
+  log: EventLog,
+  onEvent: (event: CloudEvent) => void,
+  onProblem: (error: CardanError) => void,
+): Promise<Offsets> {
+  const end = await log.resolve('models', 'latest');
+  for await (const { records } of log.read('models', { from: 'earliest', to: end }))
+    for (const event of modelEvents(records, onProblem)) onEvent(event);
+  return end;
+}
+
+/** One model name per signal set: cars with the same signals share a model. */
+export function modelName(signalSetId: string): string {
+  return `anomaly-${signalSetId}`;
+}
+
+export interface TrainModelOptions {
+  query: TrainingDataQuery;
+  signalSet: SignalSet;
+  name: string;
+  version: string;
+  parent: ModelManifest['lineage']['parent'];
+  createdAt: string;
+  seed: number;
+  hyperParameters?: FitOptions['hyperParameters'];
+  signal?: AbortSignal;
+  pace?: Pace;
+  onData?: (rows: number, vehicles: number, epochs: number) => Promise<void>;
+  onEpoch?: FitOptions['onEpoch'];
+}
+
+/**
+ * Reads the span that the query names from the log, fits, and puts the files together. The log is immutable
+ * and the fit is seeded, so the same options give the same bytes.
+ */
+export async function trainModel(
+  log: EventLog,
+  options: TrainModelOptions,
+): Promise<{ files: ModelFiles; manifest: ModelManifest }> {
+  const { query, signalSet, seed } = options;
+  const data = await readTrainingData(log, query, options.pace);
+  if (data.rows === 0)
+    throw new CardanError(
+      'TRAINING_DATA_INSUFFICIENT',
+      `The log has no usable rows of signal set ${signalSet.id} (${data.rowsExcluded} are left out as alarms). Let the fleet drive first.`,
+    );
+  const result = await fit({
+    signalSet,
+    vehicles: data.vehicles,
+    seed,
+    ...(options.hyperParameters === undefined ? {} : { hyperParameters: options.hyperParameters }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(options.onEpoch === undefined ? {} : { onEpoch: options.onEpoch }),
+    onData: (epochs) => options.onData?.(data.rows, data.vehicles.length, epochs),
+  });
+  const manifest: ModelManifest = {
+    schema: 1,
+    name: options.name,
+    version: options.version,
+    createdAt: options.createdAt,
+    signalSet,
+    engine: 'dense',
+    features: result.features,
+    score: result.score,
+    alarm: result.alarm,
+    files: { 'model.json': fileRef(result.modelJson), 'weights.bin': fileRef(result.weights) },
+    lineage: {
+      topic: 'telemetry',
+      offsets: query.offsets,
+      eventOffsets: query.eventOffsets,
+      span: { from: isoTime(data.span.from), to: isoTime(data.span.to) },
+      ...(query.times === undefined
+        ? {}
+        : { times: { from: isoTimeOrNull(query.times.from), to: isoTimeOrNull(query.times.to) } }),
+      rows: data.rows,
+      vehicles: data.vehicles.length,
+      rowsExcluded: data.rowsExcluded,
+      duplicatesDropped: data.duplicatesDropped,
+      seed,
+      hyperParameters: { ...result.hyperParameters, rowsMax: query.rowsMax },
+      codeVersion: CLOUD_VERSION,
+      parent: options.parent,
+    },
+    metrics: result.metrics,
+  };
+  return {
+    files: { manifest: serializeManifest(manifest), model: result.modelJson, weights: result.weights },
+    manifest,
+  };
+}
+
+function fileRef(bytes: Buffer): FileRef {
+  return { sha256: createHash('sha256').update(bytes).digest('hex'), length: bytes.length };
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function isoTimeOrNull(ms: number | null): string | null {
+  return ms === null ? null : isoTime(ms);
+}
