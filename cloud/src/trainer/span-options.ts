@@ -36,7 +36,9 @@ export function spanOptions(command: Command): Command {
       ),
     )
     .addOption(option('--rows-per-second <n>', 'read no faster than this').argParser(numberBetween(1, 1e9)))
-    .addOption(option('--group <name>', 'under which its lag is shown').default(CLOUD_DEFAULTS.trainer.group));
+    .addOption(
+      option('--group <name>', 'under which its lag is shown').default(CLOUD_DEFAULTS.trainer.group),
+    );
 }
 
 function position(text: string, words: readonly ('earliest' | 'latest')[]): Position {
