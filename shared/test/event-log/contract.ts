@@ -204,6 +204,17 @@ export function eventLogContract(name: string, subject: { open(): Promise<Contra
         expect(await log.offsets(topic)).toEqual([{ partition: 0, earliest: 0, latest: 0 }]);
       });
 
+      it('takes an append at any moment after the one before', async () => {
+        await log.createTopic(topic, { partitions: 1 });
+        // The caller may go on so many turns after it was told: none of them is one in which nobody listens.
+        for (let turns = 0; turns < 30; turns++) {
+          await log.append(topic, [record(`${turns} a`)]);
+          for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+          await log.append(topic, [record(`${turns} b`)]);
+        }
+        expect(await valuesOf(log.read(topic, all))).toHaveLength(60);
+      });
+
       it('takes no records at all', async () => {
         await log.createTopic(topic, { partitions: 1 });
         await log.append(topic, []);

@@ -149,7 +149,12 @@ export class Producer {
   async #send(): Promise<void> {
     await this.#linger();
     let underWay: Promise<void> = Promise.resolve();
-    while (this.#queuedBytes > 0 || (await this.#idle(underWay))) {
+    for (;;) {
+      if (this.#queuedBytes === 0) {
+        // Something may come while the request under way finishes; after that nothing may, until the end is noted.
+        await underWay;
+        if (this.#queuedBytes === 0) break;
+      }
       let parcels: Parcel[];
       try {
         parcels = await this.#pack();
@@ -172,12 +177,6 @@ export class Producer {
     this.#hurry = () => enough.abort();
     await pause(LINGER_MS, undefined, { signal: enough.signal }).catch(() => undefined);
     this.#hurry = () => undefined;
-  }
-
-  /** Lets the request under way finish; true when something has come meanwhile. */
-  async #idle(underWay: Promise<void>): Promise<boolean> {
-    await underWay;
-    return this.#queuedBytes > 0;
   }
 
   /** Takes from every partition what makes one record batch. */
