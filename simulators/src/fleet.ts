@@ -66,7 +66,7 @@ export class Fleet {
   private simTime: number;
   private driving: Promise<void> = Promise.resolve();
   private replaying: Promise<void> = Promise.resolve();
-  private finishing: Promise<void> | undefined;
+  private finishing: Promise<Sampled[]> | undefined;
 
   /** Builds the cars (or takes up those of an earlier run), starts their agents, and drives off. */
   static async start(options: FleetOptions): Promise<Fleet> {
@@ -112,8 +112,8 @@ export class Fleet {
     return this.simTime;
   }
 
-  /** Stops driving, and resolves when the log has every row; then says on MQTT what was sampled. */
-  finish(): Promise<void> {
+  /** Stops driving, and resolves when the log has every row, to what was sampled; says so on MQTT, too. */
+  finish(): Promise<Sampled[]> {
     this.finishing ??= (async () => {
       this.stopping.abort();
       await Promise.all([this.driving, this.replaying]);
@@ -128,6 +128,7 @@ export class Fleet {
         endTime: this.simTime,
       }));
       await this.control.publishAsync(SIM_TOPICS.sampled, JSON.stringify(sampled), { qos: 1 });
+      return sampled;
     })();
     return this.finishing;
   }
