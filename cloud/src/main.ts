@@ -172,6 +172,7 @@ async function run(names: string[], options: Options): Promise<void> {
       span,
       rowsPerSecond: options.rowsPerSecond,
       group: options.group,
+      repairs: options.repairs ?? false,
       onProblem: problemPrinter(),
     };
     const running = await startServices(services, given);
@@ -193,7 +194,7 @@ async function run(names: string[], options: Options): Promise<void> {
 async function trainSpan(
   log: EventLog,
   span: LogSpan,
-  { registry, tokenFile, seed, maxRows, rowsPerSecond }: Options,
+  { registry, tokenFile, seed, maxRows, rowsPerSecond, repairs = false }: Options,
   signal: AbortSignal,
 ): Promise<void> {
   const started = performance.now();
@@ -203,19 +204,20 @@ async function trainSpan(
     span,
     seed,
     rowsMax: maxRows,
+    repairs,
     ...(rowsPerSecond === undefined ? {} : { rowsPerSecond }),
     signal,
     onProblem: problemPrinter(),
   });
   const seconds = (performance.now() - started) / 1000;
-  for (const { name, version, lineage, alarm } of models) {
+  for (const { name, version, lineage, alarm, metrics } of models) {
     const { rows, vehicles, span, offsets } = lineage;
     process.stderr.write(
       `trainer: ${name} version ${version}, ${rows} rows of ${vehicles} vehicles from ${span.from} to ${span.to}\n`,
     );
     const { threshold } = alarm;
     process.stdout.write(
-      `${JSON.stringify({ name, version, rows, vehicles, span, offsets, threshold, seconds: Number(seconds.toFixed(1)) })}\n`,
+      `${JSON.stringify({ name, version, rows, vehicles, span, offsets, threshold, metrics, seconds: Number(seconds.toFixed(1)) })}\n`,
     );
   }
 }

@@ -30,6 +30,7 @@ export interface ServicesOptions {
   span: LogSpan;
   rowsPerSecond: number | undefined;
   group: string;
+  repairs: boolean;
   onProblem: (error: CardanError) => void;
 }
 
@@ -81,7 +82,7 @@ export async function startServices(
     }
     const registry = new RegistryClient(running.registryUrl, options.token);
     if (names.includes('trainer')) {
-      const { retrain, seed, rowsPerVehicleMin, rowsMax, span, group, rowsPerSecond } = options;
+      const { retrain, seed, rowsPerVehicleMin, rowsMax, span, group, rowsPerSecond, repairs } = options;
       const trainer = await Trainer.start({
         log,
         registry,
@@ -91,6 +92,7 @@ export async function startServices(
         rowsMax,
         span,
         group,
+        repairs,
         ...(rowsPerSecond === undefined ? {} : { rowsPerSecond }),
         onProblem,
       });

@@ -8,6 +8,7 @@ import type { SpanFlags } from './log-span.ts';
 export interface SpanOptions extends SpanFlags {
   group: string;
   rowsPerSecond?: number;
+  repairs?: boolean;
 }
 
 const RANGE = /^(\d{1,9}):(\d{1,15})(?:-(\d{1,15}))?$/;

@@ -4,6 +4,7 @@ import {
   CardanError,
   cloudEvent,
   eventToRecord,
+  loadModel,
   messageOf,
   parseSignalSet,
   recordToEvent,
@@ -19,13 +20,17 @@ import type { EventLog, LogRecord, Offsets } from '@cardan/shared/event-log';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from '../config.ts';
 import type { ModelFiles, RegistryClient } from '../registry-client.ts';
 import { fit, type FitOptions } from './fit.ts';
-import { offsetRanges, type OffsetRanges, type TimeRange } from './log-span.ts';
+import { judgeByRepairs } from './judge-by-repairs.ts';
+import { offsetRanges, readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
 import type { Pace } from './pace.ts';
+import { readRepairs, REPAIRS_TOPIC } from './repairs.ts';
 import { readTrainingData, type TrainingDataQuery } from './training-data.ts';
 
 export interface TrainingOptions {
   log: EventLog;
   registry: RegistryClient;
+  /** Judge each model by the repairs in the log. */
+  repairs?: boolean;
   seed?: number;
   rowsMax?: number;
   hyperParameters?: FitOptions['hyperParameters'];
@@ -129,6 +134,7 @@ export class Training {
       ...(times === undefined ? {} : { times }),
       rowsMax,
     };
+    const labels = this.options.repairs ? await this.repairOffsets() : undefined;
     const parent = this.newest.get(name);
     return trainModel(log, {
       query,
@@ -139,6 +145,7 @@ export class Training {
       createdAt: new Date(this.now()).toISOString(),
       seed,
       ...(hyperParameters === undefined ? {} : { hyperParameters }),
+      ...(labels === undefined ? {} : { labels }),
       signal,
       ...(pace === undefined ? {} : { pace }),
       onData: (rows, vehicles, epochs) =>
@@ -153,6 +160,24 @@ export class Training {
         }),
       onEpoch: (epoch) => this.emit('io.cardan.training.progress', name, { training, ...epoch }),
     });
+  }
+
+  /** Throws TOPIC_UNKNOWN, saying what to do. */
+  private async repairOffsets(): Promise<OffsetRanges> {
+    const { log } = this.options;
+    try {
+      return offsetRanges(
+        await log.resolve(REPAIRS_TOPIC, 'earliest'),
+        await log.resolve(REPAIRS_TOPIC, 'latest'),
+      );
+    } catch (error) {
+      if (!(error instanceof CardanError) || error.code !== 'TOPIC_UNKNOWN') throw error;
+      throw new CardanError(
+        'TOPIC_UNKNOWN',
+        `The log has no topic "${REPAIRS_TOPIC}" to judge models by. Bring repairs in (docs/legacy-systems.md), or leave --repairs out.`,
+        { cause: error },
+      );
+    }
   }
 
   private async findSignalSet(id: string): Promise<SignalSet> {
@@ -218,6 +243,8 @@ export interface TrainModelOptions {
   createdAt: string;
   seed: number;
   hyperParameters?: FitOptions['hyperParameters'];
+  /** Where in `repairs` the labels are that the model is judged by. */
+  labels?: OffsetRanges;
   signal?: AbortSignal;
   pace?: Pace;
   onData?: (rows: number, vehicles: number, epochs: number) => Promise<void>;
@@ -271,6 +298,7 @@ export async function trainModel(
       vehicles: data.vehicles.length,
       rowsExcluded: data.rowsExcluded,
       duplicatesDropped: data.duplicatesDropped,
+      ...(options.labels === undefined ? {} : { labels: { topic: REPAIRS_TOPIC, offsets: options.labels } }),
       seed,
       hyperParameters: { ...result.hyperParameters, rowsMax: query.rowsMax },
       codeVersion: CLOUD_VERSION,
@@ -278,10 +306,15 @@ export async function trainModel(
     },
     metrics: result.metrics,
   };
-  return {
-    files: { manifest: serializeManifest(manifest), model: result.modelJson, weights: result.weights },
-    manifest,
-  };
+  const files = { model: result.modelJson, weights: result.weights };
+  if (options.labels !== undefined) {
+    const { from, to } = readOptions(options.labels);
+    const { vehicles } = await readRepairs(log, { from, to });
+    const model = loadModel({ manifest: serializeManifest(manifest), ...files });
+    const judged = await judgeByRepairs(log, model, query.offsets, query.times, vehicles);
+    manifest.metrics = { ...manifest.metrics, ...judged };
+  }
+  return { files: { manifest: serializeManifest(manifest), ...files }, manifest };
 }
 
 function fileRef(bytes: Buffer): FileRef {

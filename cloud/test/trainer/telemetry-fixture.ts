@@ -12,14 +12,18 @@ export function drive(
   vehicle: string,
   first: number,
   rows: number,
-  { signalSetId = SET.id, beginS = 0 } = {},
+  { signalSetId = SET.id, beginS = 0, broken = false } = {},
 ): NewRecord {
   const values = new Float32Array(rows * 3);
   for (let row = 0; row < rows; row++) {
     const t = first + row + vehicle.charCodeAt(1) * 7;
     const a = Math.sin(t / 17) + 0.5 * Math.sin(t / 5.3);
     values.set(
-      [a + 0.02 * Math.sin(t * 12.9), 2 * a + 0.02 * Math.sin(t * 78.2), 3 * a + 0.02 * Math.sin(t * 37.7)],
+      [
+        a + 0.02 * Math.sin(t * 12.9),
+        (broken ? -2 : 2) * a + 0.02 * Math.sin(t * 78.2),
+        3 * a + 0.02 * Math.sin(t * 37.7),
+      ],
       row * 3,
     );
   }

@@ -293,6 +293,45 @@ describe('trainOnce', () => {
     expect(half!.lineage).toMatchObject({ offsets: { [partition]: { from: 1, to: 2 } }, rows: ROWS });
   });
 
+  it('judges a model by the repairs in the log, and trains on none of them', async () => {
+    const { url } = await registry();
+    await drive('v1', 1, 3 * ROWS);
+    await drive('v2', 1, 3 * ROWS);
+    const [plain] = await once(url, { from: 'earliest', to: 'latest' });
+    await expect(once(url, { from: 'earliest', to: 'latest' }, { repairs: true })).rejects.toEqual(
+      expect.objectContaining({ code: 'TOPIC_UNKNOWN' }),
+    );
+    // v1 breaks afterwards: b no longer follows a. It is repaired an hour later; v2 is repaired out of the blue.
+    const broken = telemetry('v1', 3 * ROWS + 1, ROWS, { broken: true });
+    await log.append('telemetry', [broken]);
+    await alarm('v1', 'raised', 3 * ROWS + 1); // its agent notices, so these rows are not trained on
+    await log.createTopic('repairs', { partitions: 1 });
+    const lines = [
+      'vehicle,time,component,action,odometer_km,note',
+      `v1,${isoS(4 * ROWS + 3600)},sensor b,replaced,1000,`,
+      `v2,${isoS(3 * ROWS + 10)},battery,replaced,,`,
+      `v9,${isoS(10)},battery,replaced,,never seen here`,
+    ];
+    await log.append(
+      'repairs',
+      lines.map((line) => ({ key: null, value: Buffer.from(line), timestamp: 0 })),
+    );
+    const [judged] = await once(
+      url,
+      { from: 'earliest', to: new Date((4 * ROWS + 1) * 1000) },
+      { repairs: true },
+    );
+    expect(judged!.metrics).toMatchObject({
+      repairs: 2,
+      repairs_foretold: 1,
+      alarms: 1,
+      alarms_without_repair: 0,
+    });
+    expect(judged!.metrics.repair_lead_hours).toBeGreaterThan(1);
+    expect(judged!.lineage.labels).toEqual({ topic: 'repairs', offsets: { 0: { from: 0, to: 4 } } });
+    expect(plain!.lineage.labels).toBeUndefined();
+  });
+
   it('says so when the span is empty, has no such partition or offset', async () => {
     const { url } = await registry();
     await drive('v1', 1, ROWS);

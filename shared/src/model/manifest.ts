@@ -93,6 +93,8 @@ export interface Lineage {
   /** Rows that were left out because the model before alarmed on them. */
   rowsExcluded: number;
   duplicatesDropped: number;
+  /** What the model was judged by (never trained on): offsets of a topic of labels. */
+  labels?: { topic: string; offsets: Record<string, { from: number; to: number }> };
   seed: number;
   hyperParameters: Record<string, number | string>;
   codeVersion: string;
@@ -238,6 +240,7 @@ function readLineage(fields: JsonFields): Lineage {
     vehicles: fields.integer('vehicles'),
     rowsExcluded: fields.integer('rowsExcluded'),
     duplicatesDropped: fields.integer('duplicatesDropped'),
+    ...(fields.has('labels') ? { labels: readLabels(fields.object('labels')) } : {}),
     seed: fields.integer('seed', -Number.MAX_SAFE_INTEGER),
     hyperParameters: fields.record('hyperParameters', (value, path) =>
       typeof value === 'string' ? value : numberAt(value, path),
@@ -247,6 +250,12 @@ function readLineage(fields: JsonFields): Lineage {
   };
   fields.end();
   return lineage;
+}
+
+function readLabels(fields: JsonFields): NonNullable<Lineage['labels']> {
+  const labels = { topic: fields.string('topic'), offsets: readOffsets(fields, 'offsets') };
+  fields.end();
+  return labels;
 }
 
 function readOffsets(fields: JsonFields, name: 'offsets' | 'eventOffsets'): Lineage['offsets'] {
