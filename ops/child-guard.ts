@@ -41,14 +41,17 @@ export class ChildGuard {
     this.watch.stdin!.on('error', () => undefined);
   }
 
-  /** Starts a program; what it prints is added to the file `output`. Rejects when it cannot be started. */
-  async start(command: string, args: string[], output: string): Promise<Child> {
-    const out = openSync(output, 'a');
+  /**
+   * Starts a program; what it prints is added to the file `output`, or goes where this process prints, by default.
+   * Rejects when it cannot be started.
+   */
+  async start(command: string, args: string[], output?: string): Promise<Child> {
+    const out = output === undefined ? 'inherit' : openSync(output, 'a');
     let process: ChildProcess;
     try {
       process = spawn(command, args, { stdio: ['ignore', out, out], detached: true });
     } finally {
-      closeSync(out);
+      if (out !== 'inherit') closeSync(out);
     }
     const ended = new Promise<string>((resolve) => {
       process.once('exit', (status, signal) => {

@@ -1,6 +1,17 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { LogTopic } from '@cardan/shared';
-import type { BridgeCounts } from './bridge.ts';
+
+/** Counters since the start. */
+export interface BridgeCounts {
+  messages: number;
+  /** Records that are in the log. */
+  records: number;
+  /** Rows of telemetry that are in the log; copies count again. */
+  rows: number;
+  deadLetters: number;
+  /** Appends that failed and were tried again. */
+  appendRetries: number;
+}
 
 /** Where the figures come from: they are read when somebody asks, so that counting costs nothing more. */
 export interface MetricSources {

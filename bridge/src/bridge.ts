@@ -1,7 +1,7 @@
 import type { Registry } from 'prom-client';
 import { ensureLogTopics, type CardanError, type ErrorCode, type MqttConnection } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
-import { bridgeMetrics } from './bridge-metrics.ts';
+import { bridgeMetrics, type BridgeCounts } from './bridge-metrics.ts';
 import { BRIDGE_DEFAULTS } from './config.ts';
 import { LogWriter, type Item } from './log-writer.ts';
 import { MqttLink, type Delivery } from './mqtt-link.ts';
@@ -28,18 +28,6 @@ export interface BridgeOptions {
   /** 0 to 1, for the length of pauses. */
   random?: () => number;
   onProblem?: (error: CardanError) => void;
-}
-
-/** Counters since the start. */
-export interface BridgeCounts {
-  messages: number;
-  /** Records that are in the log. */
-  records: number;
-  /** Rows of telemetry that are in the log; copies count again. */
-  rows: number;
-  deadLetters: number;
-  /** Appends that failed and were tried again. */
-  appendRetries: number;
 }
 
 /** Whether the bridge does its work now, and if not why. */

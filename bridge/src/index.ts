@@ -1,2 +1,3 @@
-export { Bridge, type BridgeCounts, type BridgeHealth, type BridgeOptions } from './bridge.ts';
+export { Bridge, type BridgeHealth, type BridgeOptions } from './bridge.ts';
+export type { BridgeCounts } from './bridge-metrics.ts';
 export { serveBridge, type BridgeHttp } from './bridge-http.ts';
