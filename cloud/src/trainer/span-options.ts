@@ -37,6 +37,7 @@ export function spanOptions(command: Command): Command {
       ),
     )
     .addOption(option('--rows-per-second <n>', 'read no faster than this').argParser(numberBetween(1, 1e9)))
+    .addOption(option('--repairs', 'judge models by the workshop repairs in the log'))
     .addOption(
       option('--group <name>', 'under which its lag is shown').default(CLOUD_DEFAULTS.trainer.group),
     );

@@ -100,6 +100,7 @@ interface Trained {
   vehicles: number;
   span: { from: string; to: string };
   offsets: Record<string, { from: number; to: number }>;
+  metrics: Record<string, number>;
 }
 
 /** Every vehicle drives for an hour, from second `first` on: 72 records of 50 rows each. */
@@ -169,6 +170,11 @@ describe('on a real Kafka, a trainer', () => {
       ),
     );
     expect(part!.rows).toBe(50 * (filled[0]!.latest + filled[1]!.latest));
+    await log.createTopic('repairs', { partitions: 1 });
+    const line = `v1,${iso(3 * HOUR)},clutch,replaced,,`;
+    await log.append('repairs', [{ key: null, value: Buffer.from(line), timestamp: 0 }]);
+    const [judged] = await output<Trained>('trainer', '--to', 'now', '--partitions', some, '--repairs');
+    expect(judged!.metrics).toHaveProperty('repairs');
     const [range] = await output<Trained>('trainer', '--offsets', `${one}:10-50,${two}:0-20`);
     expect(range).toMatchObject({
       rows: 60 * 50,
