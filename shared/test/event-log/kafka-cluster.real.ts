@@ -370,6 +370,26 @@ describe('topics on Kafka', () => {
     expect((await admin.listGroups()).groups.map(({ groupId }) => groupId)).toContain(`${prefix}readers`);
   });
 
+  it('may be deleted by somebody else: what goes to others goes on', async () => {
+    const log = await open();
+    const [gone, known, later] = [newTopic(), newTopic(), newTopic()];
+    for (const topic of [gone, known]) {
+      await log.createTopic(topic, { partitions: 1 });
+      await log.append(topic, [record('before')]);
+    }
+    const admin = other().admin();
+    await admin.connect();
+    await admin.deleteTopics({ topics: [gone] });
+    await admin.disconnect();
+    await log.createTopic(later, { partitions: 1 });
+    await log.append(later, [record('later')]);
+    await log.append(known, [record('after')]);
+    expect(await valuesOf(log.read(known, all))).toEqual(['before', 'after']);
+    await expect(log.append(gone, [record('lost')])).rejects.toEqual(code('TOPIC_UNKNOWN'));
+    await log.append(known, [record('still')]);
+    expect(await valuesOf(log.read(known, all))).toHaveLength(3);
+  });
+
   it('cannot have more copies than there are brokers', async () => {
     const log = await open(brokers, { replication: 3 });
     await expect(log.createTopic(newTopic(), { partitions: 1 })).rejects.toEqual(code('USAGE'));

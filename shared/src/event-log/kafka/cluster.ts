@@ -106,7 +106,7 @@ const BACKOFF_MAX_MS = 2000;
 /** Failures in a row that are no news: a leader that moves, a topic that is new. */
 export const TROUBLE_ATTEMPTS = 3;
 /** A topic that was just created is not known to every broker at once. */
-const UNKNOWN_TOPIC_TRIES = 4;
+export const UNKNOWN_TOPIC_TRIES = 4;
 
 /** Errors of the protocol that pass when the metadata is fresh or a broker is back. */
 const TRANSIENT = new Set([
@@ -206,8 +206,10 @@ export class Connection {
           !isTransient(error) ||
           (unknownTopic && unknown >= UNKNOWN_TOPIC_TRIES) ||
           performance.now() - started > patienceMs
-        )
+        ) {
+          if (unknownTopic) this.#reset(cluster);
           throw translated;
+        }
         if (attempt >= TROUBLE_ATTEMPTS) onTrouble?.(translated);
         // The sockets of a broker that has gone may hang half open: begin anew.
         if (typeOf(error) === undefined) this.#reset(cluster);
@@ -233,7 +235,9 @@ export class Connection {
     } catch (error) {
       if (this.#closing.signal.aborted) throw new ConnectionClosed();
       if (isOurs(error)) throw error;
-      if (typeOf(error) === undefined) this.#reset(cluster);
+      const type = typeOf(error);
+      // kafkajs goes on asking for a topic that has been deleted, and fails for all others with it.
+      if (type === undefined || type === 'UNKNOWN_TOPIC_OR_PARTITION') this.#reset(cluster);
       throw toCardanError(error);
     }
   }

@@ -2,7 +2,7 @@ import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promi
 import { CardanError, messageOf } from '../../errors.ts';
 import type { NewRecord } from '../event-log.ts';
 import type { Compression } from '../kafka-settings.ts';
-import { type Connection, ConnectionClosed, TROUBLE_ATTEMPTS } from './cluster.ts';
+import { type Connection, ConnectionClosed, TROUBLE_ATTEMPTS, UNKNOWN_TOPIC_TRIES } from './cluster.ts';
 import { encodeRecordBatch, recordSizeBound } from './record-batch.ts';
 import { produce } from './requests.ts';
 
@@ -223,18 +223,13 @@ export class Producer {
   async #newIdentity(): Promise<Identity> {
     return this.#connection.run(
       async (cluster) => {
-        const [nodeId] = cluster.getNodeIds();
-        const broker =
-          nodeId === undefined ? await cluster.findControllerBroker() : await cluster.findBroker({ nodeId });
+        if (cluster.getNodeIds().length === 0) await cluster.refreshMetadata();
+        const broker = await cluster.findBroker({ nodeId: cluster.getNodeIds()[0]! });
         const { producerId, producerEpoch } = await broker.initProducerId({ transactionTimeout: 60_000 });
         return { producerId: BigInt(producerId), epoch: producerEpoch, sequences: new Map<Target, number>() };
       },
-      { topics: this.#topics(), patienceMs: DELIVERY_TIMEOUT_MS, onTrouble: this.#onTrouble },
+      { patienceMs: DELIVERY_TIMEOUT_MS, onTrouble: this.#onTrouble },
     );
-  }
-
-  #topics(): string[] {
-    return [...new Set([...this.#targets.values()].map(({ topic }) => topic))];
   }
 
   /** Never rejects: every append is told for itself. */
@@ -242,6 +237,7 @@ export class Producer {
     const deadline = performance.now() + DELIVERY_TIMEOUT_MS;
     let open = parcels;
     let last: CardanError | undefined;
+    let unknown = 0;
     for (let attempt = 0; open.length > 0; attempt++) {
       if (attempt > 0 && performance.now() > Math.min(deadline, this.#closeBy)) break;
       try {
@@ -250,6 +246,16 @@ export class Producer {
       } catch (error) {
         last = asCardanError(error);
         if (!(error instanceof CardanError) || last.code === 'LOG_DENIED') break;
+        if (last.code === 'TOPIC_UNKNOWN') {
+          const topics = new Set(open.map(({ target }) => target.topic));
+          if (topics.size > 1) {
+            // One of them has been deleted. It must not take the others with it.
+            for (const topic of topics)
+              await this.#deliver(open.filter(({ target }) => target.topic === topic));
+            return;
+          }
+          if (++unknown >= UNKNOWN_TOPIC_TRIES) break;
+        }
         if (attempt >= TROUBLE_ATTEMPTS) this.#onTrouble(last);
       }
       if (open.length > 0) await this.#connection.backoff(attempt);
