@@ -33,12 +33,11 @@ import type { ReaderSample } from './parts/reader-process.ts';
 const READER = fileURLToPath(new URL('parts/reader-process.ts', import.meta.url));
 const MILLION = 1_000_000;
 const ROWS_PER_MESSAGE = 50;
-const SIGNALS = 18;
 const VEHICLES = 5000;
 /** 40 MB of messages on their way: the broker holds them, not the bridge. */
 const AHEAD_MAX = 10_000;
-/** Of the reader's matrix; older rows give way. It is all that the reader keeps. */
-const MATRIX_ROWS = 500_000;
+/** Most rows of a training, as --max-rows; older ones give way. */
+const ROWS_MAX = 100_000;
 /** Millions of rows at which a figure is printed. */
 const SHOWN = [1, 5, 10];
 
@@ -102,16 +101,14 @@ async function measure(atEnd: (close: () => unknown) => void): Promise<void> {
   const read = await readBack(kafka.brokers);
   // The messages that began the flow hold the first rows of one vehicle: copies, which the reader drops.
   if (read.rows !== rows) throw new Error(`The reader has read ${read.rows} of ${rows} rows.`);
-  show('memory_training_reader', read.samples, { matrix_mb: (MATRIX_ROWS * SIGNALS * 4) / 1e6 });
+  show('memory_training_reader', read.samples, { rows_max: ROWS_MAX });
 }
 
 /** Memory of the reading process after each million rows, and how many rows it has read in all. */
 async function readBack(brokers: string): Promise<{ rows: number; samples: number[] }> {
-  const child = spawn(
-    process.execPath,
-    ['--import', 'tsx', READER, brokers, String(MATRIX_ROWS), String(SIGNALS)],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
-  );
+  const child = spawn(process.execPath, ['--import', 'tsx', READER, brokers, String(ROWS_MAX)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const exit = once(child, 'exit');
   const said: ReaderSample[] = [];
   for await (const line of createInterface({ input: child.stdout }))

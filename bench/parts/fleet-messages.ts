@@ -4,7 +4,7 @@ import { encodeTelemetry } from '@cardan/shared';
 const SIGNALS = 18;
 /** An epoch is a random number below 2^47; this one takes as many bytes as most. */
 const EPOCH = 2 ** 46 + 12_345;
-const SIGNAL_SET = '0123456789abcdef';
+export const SIGNAL_SET = '0123456789abcdef';
 const ROW_MS = 1000;
 
 /** What a fleet sends: message `i` is the next `TelemetryBatch` of vehicle `i` modulo `vehicles`. */

@@ -1,9 +1,9 @@
 /**
  * A process that reads `telemetry` as a training does, and says in a line of JSON how much memory it has each time a
- * million more rows are read:  node --import tsx bench/parts/reader-process.ts BROKERS ROWS_OF_THE_MATRIX SIGNALS
+ * million more rows are read:  node --import tsx bench/parts/reader-process.ts BROKERS ROWS_MAX
  */
 import { openEventLog } from '@cardan/shared/event-log';
-import { readTelemetryInto, TrainingMatrix } from './training-reader.ts';
+import { readTelemetry } from './training-reader.ts';
 
 /** What a line says. */
 export interface ReaderSample {
@@ -12,18 +12,15 @@ export interface ReaderSample {
 }
 
 const SAMPLE_ROWS = 1_000_000;
-const [brokers = '', rowsMax = '', signals = ''] = process.argv.slice(2);
-const matrix = new TrainingMatrix(Number(rowsMax), Number(signals));
-// Its pages count as memory only once they are written.
-matrix.values.fill(0);
+const [brokers = '', rowsMax = ''] = process.argv.slice(2);
 const log = await openEventLog(`kafka:${brokers}`);
 let next = SAMPLE_ROWS;
 const say = (rows: number) => {
   const sample: ReaderSample = { rows, rss: process.memoryUsage.rss() };
   process.stdout.write(`${JSON.stringify(sample)}\n`);
 };
-await readTelemetryInto(matrix, log, 'telemetry', (rows) => {
+const read = await readTelemetry(log, Number(rowsMax), (rows) => {
   for (; rows >= next; next += SAMPLE_ROWS) say(next);
 });
-say(matrix.rows);
+say(read);
 await log.close();

@@ -1,5 +1,9 @@
-import { decodeTelemetry, SequenceDeduplicator } from '@cardan/shared';
+import { SequenceDeduplicator } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
+import { offsetRanges } from '../../cloud/src/trainer/log-span.ts';
+import { Pace } from '../../cloud/src/trainer/pace.ts';
+import { readTrainingData } from '../../cloud/src/trainer/training-data.ts';
+import { SIGNAL_SET } from './fleet-messages.ts';
 
 /** Rows for a training, row-major in one block. When it is full, the newest rows take the place of the oldest. */
 export class TrainingMatrix {
@@ -29,32 +33,46 @@ export class TrainingMatrix {
   }
 }
 
-/**
- * What every training does with the log: reads `telemetry` to its end, decodes the batches, drops copies, and puts the
- * rows into the matrix. `onRows` is told how many there are after each batch of the log.
- */
-export async function readTelemetryInto(
-  matrix: TrainingMatrix,
-  log: EventLog,
-  topic: string,
-  onRows: (rows: number) => void = () => undefined,
-): Promise<void> {
-  const duplicates = new SequenceDeduplicator();
-  for await (const { records } of log.read(topic, { from: 'earliest', to: 'latest' })) {
-    for (const { key, value } of records) {
-      if (key === null || value === null) continue;
-      const { epoch, firstSequence, times, values } = decodeTelemetry(value);
-      for (const [from, to] of duplicates.fresh(key, epoch, firstSequence, times.length))
-        matrix.add(
-          to - from === times.length ? values : values.subarray(from * matrix.signals, to * matrix.signals),
-        );
-    }
-    onRows(matrix.rows);
+/** Counts the rows as they are read, and holds nothing back. */
+class Counter extends Pace {
+  rows = 0;
+  private readonly onRows: (rows: number) => void;
+
+  constructor(onRows: (rows: number) => void) {
+    super(undefined, new AbortController().signal);
+    this.onRows = onRows;
+  }
+
+  override async took(rows: number): Promise<void> {
+    this.rows += rows;
+    this.onRows(this.rows);
   }
 }
 
+/**
+ * What every training does with the log, by its own code: reads `telemetry` to its end, decodes the batches, drops
+ * copies, and keeps the newest rows of each vehicle. Resolves to the number of rows read. `onRows` is told how many
+ * there are after each batch of the log.
+ */
+export async function readTelemetry(
+  log: EventLog,
+  rowsMax: number,
+  onRows: (rows: number) => void = () => undefined,
+): Promise<number> {
+  const offsets = offsetRanges(
+    await log.resolve('telemetry', 'earliest'),
+    await log.resolve('telemetry', 'latest'),
+  );
+  const counter = new Counter(onRows);
+  const query = { signalSet: SIGNAL_SET, offsets, eventOffsets: {}, rowsMax };
+  const { rows, rowsOverMax, duplicatesDropped } = await readTrainingData(log, query, counter);
+  if (rows + rowsOverMax + duplicatesDropped !== counter.rows) throw new Error('Rows are missing.');
+  return rows + rowsOverMax;
+}
+
 /** The same for records of JSON. */
-export async function readJsonInto(matrix: TrainingMatrix, log: EventLog, topic: string): Promise<void> {
+export async function readJsonInto(matrix: TrainingMatrix, log: EventLog, topic: string): Promise<number> {
+  const before = matrix.rows;
   const duplicates = new SequenceDeduplicator();
   for await (const { records } of log.read(topic, { from: 'earliest', to: 'latest' })) {
     for (const { key, value } of records) {
@@ -64,6 +82,7 @@ export async function readJsonInto(matrix: TrainingMatrix, log: EventLog, topic:
         for (let row = from; row < to; row++) matrix.add(rows[row]!.values);
     }
   }
+  return matrix.rows - before;
 }
 
 export interface JsonBatch {
