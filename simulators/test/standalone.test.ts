@@ -37,7 +37,8 @@ afterAll(() => rmSync(dir, { recursive: true }));
 
 /** Starts a service, and resolves to what its first line that matches says. */
 async function service(command: string, args: string[], says: RegExp): Promise<string> {
-  const child = spawn(process.execPath, [command, ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+  // Standard input stays open: who reads it waits for more.
+  const child = spawn(process.execPath, [command, ...args], { stdio: ['pipe', 'ignore', 'pipe'] });
   running.push(child);
   let words = '';
   return new Promise((resolve, reject) => {
@@ -163,9 +164,16 @@ describe('Each part on its own', () => {
       expect(lineage?.rows).toBeGreaterThanOrEqual(600); // it begins as soon as there are enough
       expect(lineage?.rows).toBeLessThanOrEqual(rows);
 
-      // The next drive: the agent fetches the model at its start, or is told of it, and scores with it.
+      // The car stands with its agent on: it is told of the model, fetches it, and says so. In the next drive it scores.
+      await service(AGENT, agentArgs('-'), /(\d+) signals/);
+      await awaitRecord(log, 'vehicle-events', (record) => {
+        const said = recordToEvent(record);
+        return isEvent(said, 'io.cardan.vehicle.reported') && said.data.active?.version === '1';
+      });
+      const standing = running.pop()!;
+      standing.kill('SIGTERM');
+      await once(standing, 'exit');
       expect((await finish(AGENT, agentArgs(second))).code).toBe(0);
-      expect((await finish(AGENT, agentArgs(second))).code).toBe(0); // at the latest now it is there from the first row on
       const scored = (await readAll(log, 'telemetry'))
         .map(({ value }) => decodeTelemetry(value!))
         .filter(({ modelVersion }) => modelVersion === '1');

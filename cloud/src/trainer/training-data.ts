@@ -45,6 +45,8 @@ export interface TrainingData {
 /** A fault grows before it is noticed: rows this long before an alarm are not taken for normal. */
 const BEFORE_ALARM_MS = 10 * 60_000;
 const AFTER_ALARM_MS = 2 * 60_000;
+/** Room for a vehicle's first rows. */
+const ROWS_AT_FIRST = 64;
 
 /** Rows of one vehicle as they came. */
 interface Piece {
@@ -113,7 +115,7 @@ export async function readTrainingData(
 /** The newest rows of each vehicle, as many of each, at most `rowsMax` in all. */
 class NewestRows {
   readonly #rowsMax: number;
-  readonly #parts = new Map<string, { pieces: Piece[]; rows: number }>();
+  readonly #vehicles = new Map<string, RowBuffer>();
   #rows = 0;
   dropped = 0;
 
@@ -121,45 +123,91 @@ class NewestRows {
     this.#rowsMax = rowsMax;
   }
 
+  /** Takes a copy. */
   add(vehicle: string, piece: Piece): void {
     const rows = piece.times.length;
     if (rows === 0) return;
-    const known = this.#parts.get(vehicle);
-    if (known === undefined) this.#parts.set(vehicle, { pieces: [piece], rows });
-    else {
-      known.pieces.push(piece);
-      known.rows += rows;
+    let buffer = this.#vehicles.get(vehicle);
+    if (buffer === undefined) {
+      buffer = new RowBuffer(piece.values.length / rows);
+      this.#vehicles.set(vehicle, buffer);
     }
+    buffer.add(piece);
     this.#rows += rows;
     // The share of a vehicle only shrinks as others come, so what is over it now is never wanted later.
-    if (this.#rows > 2 * this.#rowsMax && this.#rows > 2 * this.#parts.size) this.#trim();
+    if (this.#rows > 2 * this.#rowsMax && this.#rows > 2 * this.#vehicles.size) this.#trim();
   }
 
   /** Sorted by name. */
   finish(): VehicleRows[] {
     this.#trim();
-    return [...this.#parts]
+    return [...this.#vehicles]
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([vehicle, { pieces }]) => ({ vehicle, ...join(pieces) }));
+      .map(([vehicle, buffer]) => ({ vehicle, ...buffer.all() }));
   }
 
   #trim(): void {
-    const share = Math.max(1, Math.floor(this.#rowsMax / Math.max(1, this.#parts.size)));
-    for (const part of this.#parts.values()) {
-      let over = part.rows - share;
-      if (over <= 0) continue;
-      this.dropped += over;
+    const share = Math.max(1, Math.floor(this.#rowsMax / Math.max(1, this.#vehicles.size)));
+    for (const buffer of this.#vehicles.values()) {
+      const over = Math.max(0, buffer.rows - share);
+      buffer.dropOldest(over);
       this.#rows -= over;
-      part.rows = share;
-      let whole = 0;
-      for (; over >= part.pieces[whole]!.times.length; whole++) over -= part.pieces[whole]!.times.length;
-      part.pieces.splice(0, whole);
-      if (over === 0) continue;
-      const { times, values } = part.pieces[0]!;
-      const signals = values.length / times.length;
-      // A copy, so that the rest can be freed.
-      part.pieces[0] = { times: times.slice(over), values: values.slice(over * signals) };
+      this.dropped += over;
     }
+  }
+}
+
+/** Rows of one vehicle in two blocks that grow: thousands of small arrays would cost more than what is in them. */
+class RowBuffer {
+  readonly #signals: number;
+  #times = new Float64Array(ROWS_AT_FIRST);
+  #values: Float32Array;
+  #begin = 0;
+  rows = 0;
+
+  constructor(signals: number) {
+    this.#signals = signals;
+    this.#values = new Float32Array(ROWS_AT_FIRST * signals);
+  }
+
+  add({ times, values }: Piece): void {
+    const signals = this.#signals;
+    if (this.#begin + this.rows + times.length > this.#times.length) this.#makeRoom(times.length);
+    const end = this.#begin + this.rows;
+    this.#times.set(times, end);
+    this.#values.set(values, end * signals);
+    this.rows += times.length;
+  }
+
+  dropOldest(rows: number): void {
+    this.#begin += rows;
+    this.rows -= rows;
+  }
+
+  /** Views. */
+  all(): Piece {
+    const [begin, end] = [this.#begin, this.#begin + this.rows];
+    return {
+      times: this.#times.subarray(begin, end),
+      values: this.#values.subarray(begin * this.#signals, end * this.#signals),
+    };
+  }
+
+  /** What was dropped is used again; where it is not enough the blocks double. */
+  #makeRoom(more: number): void {
+    const { times, values } = this.all();
+    const needed = this.rows + more;
+    const size = needed <= this.#times.length / 2 ? this.#times.length : Math.max(needed, 2 * this.rows);
+    if (size === this.#times.length) {
+      this.#times.set(times);
+      this.#values.set(values);
+    } else {
+      this.#times = new Float64Array(size);
+      this.#values = new Float32Array(size * this.#signals);
+      this.#times.set(times);
+      this.#values.set(values);
+    }
+    this.#begin = 0;
   }
 }
 
@@ -213,9 +261,8 @@ function keep(
   alarms: readonly Span[],
 ): Piece {
   const signals = values.length / times.length;
-  // Copies: the decoded batch is a view into what the log has read.
   if (alarms.length === 0)
-    return { times: times.slice(from, to), values: values.slice(from * signals, to * signals) };
+    return { times: times.subarray(from, to), values: values.subarray(from * signals, to * signals) };
   const rows: number[] = [];
   for (let row = from; row < to; row++) {
     const time = times[row]!;
@@ -227,19 +274,4 @@ function keep(
     kept.values.set(values.subarray(row * signals, (row + 1) * signals), i * signals);
   });
   return kept;
-}
-
-function join(pieces: readonly Piece[]): Piece {
-  const rows = pieces.reduce((sum, { times }) => sum + times.length, 0);
-  const size = pieces.reduce((sum, { values }) => sum + values.length, 0);
-  const all = { times: new Float64Array(rows), values: new Float32Array(size) };
-  let row = 0;
-  let at = 0;
-  for (const piece of pieces) {
-    all.times.set(piece.times, row);
-    all.values.set(piece.values, at);
-    row += piece.times.length;
-    at += piece.values.length;
-  }
-  return all;
 }
