@@ -39,37 +39,42 @@ interface RunOptions extends MqttFiles {
   speed: number;
 }
 
-mqttOptions(program.command('run'))
+/** The options of `run`, which `doctor` takes, too: it checks what `run` would be given. */
+function runOptions(command: Command): Command {
+  return mqttOptions(command)
+    .requiredOption(
+      '--can <source>',
+      'where frames come from: candump:FILE (candump -L format; - for standard input)',
+    )
+    .requiredOption('--dbc <file>', 'DBC file that describes the frames')
+    .option(
+      '--vss <map>',
+      'YAML map of DBC signals to VSS paths; without it every signal goes up under its DBC name',
+    )
+    .addOption(new Option('--vehicle <id>', 'id of this vehicle').env('CARDAN_VEHICLE').default('vehicle-1'))
+    .addOption(
+      new Option('--data <dir>', 'folder of outbox and models').env('CARDAN_DATA').default('.cardan/agent'),
+    )
+    .addOption(new Option('--registry <url>', 'where models come from; needs --root').env('CARDAN_REGISTRY'))
+    .addOption(
+      new Option('--root <file>', 'factory root of trust (root.json of the registry)').env('CARDAN_ROOT'),
+    )
+    .option(
+      '--period <ms>',
+      'time between rows, in milliseconds',
+      numberBetween(10, 3_600_000, { whole: true }),
+      AGENT_DEFAULTS.rowPeriodMs,
+    )
+    .option(
+      '--speed <factor>',
+      'pace of a recording: 1 as recorded, 0 as fast as possible',
+      numberBetween(0, 1_000_000),
+      1,
+    );
+}
+
+runOptions(program.command('run'))
   .description('Run the agent until its source ends or it is stopped.')
-  .requiredOption(
-    '--can <source>',
-    'where frames come from: candump:FILE (candump -L format; - for standard input)',
-  )
-  .requiredOption('--dbc <file>', 'DBC file that describes the frames')
-  .option(
-    '--vss <map>',
-    'YAML map of DBC signals to VSS paths; without it every signal goes up under its DBC name',
-  )
-  .addOption(new Option('--vehicle <id>', 'id of this vehicle').env('CARDAN_VEHICLE').default('vehicle-1'))
-  .addOption(
-    new Option('--data <dir>', 'folder of outbox and models').env('CARDAN_DATA').default('.cardan/agent'),
-  )
-  .addOption(new Option('--registry <url>', 'where models come from; needs --root').env('CARDAN_REGISTRY'))
-  .addOption(
-    new Option('--root <file>', 'factory root of trust (root.json of the registry)').env('CARDAN_ROOT'),
-  )
-  .option(
-    '--period <ms>',
-    'time between rows, in milliseconds',
-    numberBetween(10, 3_600_000, { whole: true }),
-    AGENT_DEFAULTS.rowPeriodMs,
-  )
-  .option(
-    '--speed <factor>',
-    'pace of a recording: 1 as recorded, 0 as fast as possible',
-    numberBetween(0, 1_000_000),
-    1,
-  )
   .action(run);
 
 program
