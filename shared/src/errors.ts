@@ -12,6 +12,9 @@ export type ErrorCode =
   | 'DBC_ENCODE' // a value that a message cannot carry
   | 'CAN_FRAME_INVALID' // a line or datagram that is not a CAN frame
   | 'CAN_SOURCE_UNKNOWN'
+  | 'DIAGNOSTICS_TIMEOUT' // a control unit did not answer, or stopped in the middle of an answer
+  | 'DIAGNOSTICS_REFUSED' // a control unit answered with a negative response, an abort or an overflow
+  | 'DIAGNOSTICS_MALFORMED' // an answer that is not what was asked for
   | 'VSS_MAP_INVALID'
   | 'LOG_VERSION' // the log file was written by another version
   | 'LOG_CORRUPT'
@@ -26,6 +29,10 @@ export type ErrorCode =
   | 'TOPIC_EXISTS'
   | 'OFFSET_OUT_OF_RANGE'
   | 'OUTBOX_VERSION'
+  | 'OUTBOX_FULL' // no space is left on its disk; rows wait in memory
+  | 'OUTBOX_IO' // its disk fails; rows wait in memory
+  | 'OUTBOX_CORRUPT' // damaged: set aside, and a new one begun
+  | 'UPLINK_BUDGET' // the bytes of this day are used up; rows wait until the next
   | 'TELEMETRY_MALFORMED'
   | 'EVENT_MALFORMED'
   | 'SIGNAL_SET_MISMATCH' // a model or a batch for other signals than these

@@ -16,3 +16,12 @@ export interface CanSource {
   /** Lines or datagrams that were no frame. */
   readonly malformed: number;
 }
+
+/** A source that can be spoken to as well: for requests (OBD-II, UDS) and transport protocols. */
+export interface CanBus extends CanSource {
+  /**
+   * Puts one frame on the bus; its `time` is ignored. Frames leave in the order of the calls. Resolves when the
+   * controller, line or socket has taken it; rejects when it will not. A bus gives its own frames back to others only.
+   */
+  send(frame: CanFrame): Promise<void>;
+}
