@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
-import { CardanError, messageOf, systemCode } from '@cardan/shared';
+import { CardanError } from '@cardan/shared';
 import { parseCandump, parseHex } from './can/candump.ts';
+import { notAFrame, parseJsonFrame } from './can/json-frame.ts';
 import { readLines, unreadable } from './can/line-reader.ts';
 import { compileDecoder, type Decoder, type MessageDecoder, parseDbc } from './dbc/index.ts';
+import { Output } from './output.ts';
 
 export interface DecodeOptions {
   dbcPath: string;
@@ -118,28 +120,11 @@ function fromCandump(line: string): InputFrame | 'remote' | 'error' {
 }
 
 function fromJson(line: string): InputFrame {
-  const bad = (why: string) => new CardanError('CAN_FRAME_INVALID', `Not a CAN frame: ${why}.`);
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (error) {
-    throw bad(`the line is not JSON (${messageOf(error)})`);
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw bad('the line is no JSON object');
-  const { id, is_extended, is_fd, data_hex, ts = null } = value as Record<string, unknown>;
-  if (typeof id !== 'number' || !Number.isInteger(id) || id < 0)
-    throw bad('"id" is not a whole number from 0 up');
-  if (is_extended !== undefined && typeof is_extended !== 'boolean')
-    throw bad('"is_extended" is not true or false');
-  if (is_fd !== undefined && typeof is_fd !== 'boolean') throw bad('"is_fd" is not true or false');
-  if (typeof data_hex !== 'string') throw bad('"data_hex" is not a text');
-  if (ts !== null && typeof ts !== 'number') throw bad('"ts" is not a number of seconds');
-  const extended = is_extended ?? id > 0x7ff;
-  if (id > (extended ? 0x1fff_ffff : 0x7ff))
-    throw bad(`the id ${id} has more than ${extended ? 29 : 11} bits`);
+  const { ts, id, extended, fd, fields } = parseJsonFrame(line);
+  const { data_hex } = fields;
+  if (typeof data_hex !== 'string') throw notAFrame('"data_hex" is not a text');
   // `is_fd` is only passed on: the payload decodes the same.
-  return { ts: JSON.stringify(ts), id, extended, fd: is_fd ?? false, data: parseHex(data_hex, 64) };
+  return { ts, id, extended, fd: fd ?? false, data: parseHex(data_hex, 64) };
 }
 
 /** Writes frames as JSON, without an object per frame. */
@@ -183,56 +168,5 @@ class FramePrinter {
     // Readers that know integers take digits alone as exact; this is a rounded double.
     const text = String(value);
     return text.includes('e') ? text : `${text}.0`;
-  }
-}
-
-/** How a stream says that nobody reads it any more. */
-const GONE = new Set(['EPIPE', 'ERR_STREAM_DESTROYED']);
-
-/** A stream with a buffer before it that waits when the reader is slow, and knows when the reader has gone. */
-class Output {
-  /** The reader has gone; what is added is dropped. */
-  closed = false;
-  readonly #stream: Writable;
-  #parts: string[] = [];
-  #length = 0;
-  #failure: Error | undefined;
-  readonly #onError = (error: Error) => {
-    this.closed = true;
-    if (!GONE.has(systemCode(error) ?? '')) this.#failure = error;
-  };
-
-  constructor(stream: Writable) {
-    this.#stream = stream;
-    stream.on('error', this.#onError);
-  }
-
-  add(text: string): void {
-    this.#parts.push(text);
-    this.#length += text.length;
-  }
-
-  get full(): boolean {
-    return this.#length >= 64 * 1024;
-  }
-
-  /** Hands everything over to the stream, and waits until it is written. Throws what the stream failed with. */
-  async flush(): Promise<void> {
-    const text = this.#parts.join('');
-    this.#parts = [];
-    this.#length = 0;
-    if (text !== '' && !this.closed)
-      await new Promise<void>((resolve) => {
-        this.#stream.write(text, (error) => {
-          if (error) this.#onError(error);
-          resolve();
-        });
-      });
-    if (this.#failure) throw this.#failure;
-  }
-
-  release(): void {
-    // A late EPIPE must still find a listener.
-    if (!this.closed) this.#stream.off('error', this.#onError);
   }
 }

@@ -21,6 +21,7 @@ import type { CanSource } from './can/can-frame.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { parseDbc, type Dbc } from './dbc/index.ts';
 import { decodeCommand } from './decode.ts';
+import { encodeCommand } from './encode.ts';
 import { mapAllSignals, readVssMap } from './vss.ts';
 
 const program = new Command('cardan-agent')
@@ -92,6 +93,26 @@ program
       dbcPath: options.dbc,
       inPath: options.in,
       format: options.format,
+      out: process.stdout,
+      err: process.stderr,
+    });
+  });
+
+program
+  .command('encode')
+  .description(
+    'Print CAN frames as JSON lines from values of their signals, as `decode --format jsonl` reads them.',
+  )
+  .requiredOption('--dbc <file>', 'DBC file that describes the frames')
+  .requiredOption(
+    '--in <file>',
+    'one {"id":…,"is_extended":…,"is_fd":…,"values":{…}} a line; - for standard input',
+  )
+  .addOption(new Option('--format <format>', 'format of the input').choices(['jsonl']).default('jsonl'))
+  .action(async (options: { dbc: string; in: string }) => {
+    await encodeCommand({
+      dbcPath: options.dbc,
+      inPath: options.in,
       out: process.stdout,
       err: process.stderr,
     });

@@ -6,8 +6,17 @@ export type Conversion =
   | { kind: 'identity' }
   /** Factor and offset are whole, the raw value too: exact, rounded to a double once, at the end. */
   | { kind: 'integer'; scale: bigint; offset: bigint }
-  /** In doubles, but `raw * scaleInteger` is exact where factor is written as an integer and raw is one. */
-  | { kind: 'linear'; scale: number; offset: number; scaleInteger: bigint | null };
+  /**
+   * In doubles, but `raw * scaleInteger` is exact where factor is written as an integer and raw is one, and, the other
+   * way, `scaled - offsetInteger`.
+   */
+  | {
+      kind: 'linear';
+      scale: number;
+      offset: number;
+      scaleInteger: bigint | null;
+      offsetInteger: bigint | null;
+    };
 
 /** Factor or offset as written in the file: an integer stays one. */
 export function parseFactor(text: string): number | bigint | null {
@@ -26,6 +35,7 @@ export function conversionOf(scale: number | bigint, offset: number | bigint, is
     scale: Number(scale),
     offset: Number(offset),
     scaleInteger: typeof scale === 'bigint' && !isFloat ? scale : null,
+    offsetInteger: typeof offset === 'bigint' ? offset : null,
   };
 }
 

@@ -10,6 +10,7 @@ import {
   SCRATCH_WORDS,
 } from './codegen.ts';
 import type { Dbc, Message, Signal } from './dbc.ts';
+import { exactRaw, putRawBits } from './exact.ts';
 import { roundHalfEven, toFloat16 } from './float16.ts';
 import { cut, type Piece, pieces } from './layout.ts';
 
@@ -17,7 +18,12 @@ import { cut, type Piece, pieces } from './layout.ts';
 export interface Encoder {
   /** The encoder of a message; of several with one name, of the last. Throws DBC_ENCODE when there is none. */
   message(name: string): MessageEncoder;
+  /** The encoder of an 11-bit id, or of a 29-bit id when `extended`; of several with one id, of the last. */
+  find(id: number, extended: boolean): MessageEncoder | undefined;
 }
+
+/** A scaled value: a bigint keeps all digits of an integer, a text is one of the signal's value names. */
+export type EncodeValue = number | bigint | string;
 
 export interface MessageEncoder {
   readonly message: Message;
@@ -32,17 +38,22 @@ export interface MessageEncoder {
   /**
    * Encodes scaled values by name into a new array. Signals of inactive branches may be missing.
    *
-   * @throws CardanError DBC_ENCODE also when a value is missing or the message has no such signal
+   * @throws CardanError DBC_ENCODE also when a value is missing, or the message has no such signal or name of a value
    */
-  encode(values: Readonly<Record<string, number>>): Uint8Array;
+  encode(values: Readonly<Record<string, EncodeValue>>): Uint8Array;
 }
 
 /** Encoders for all messages. Each is compiled at its first use. Rounds as cantools does: half to even. */
 export function compileEncoder(dbc: Dbc): Encoder {
-  const encoders = new Map(dbc.messages.map((message) => [message.name, new CompiledMessage(message)]));
+  const encoders = dbc.messages.map((message) => new CompiledMessage(message));
+  const byName = new Map(encoders.map((encoder) => [encoder.message.name, encoder]));
+  const byId = { standard: new Map<number, MessageEncoder>(), extended: new Map<number, MessageEncoder>() };
+  for (const encoder of encoders)
+    byId[encoder.message.extended ? 'extended' : 'standard'].set(encoder.message.id, encoder);
   return {
+    find: (id, extended) => byId[extended ? 'extended' : 'standard'].get(id),
     message(name) {
-      const encoder = encoders.get(name);
+      const encoder = byName.get(name);
       if (!encoder) throw new CardanError('DBC_ENCODE', `The DBC has no message ${name}. Check the name.`);
       return encoder;
     },
@@ -64,8 +75,11 @@ class CompiledMessage implements MessageEncoder {
   }
 
   encode(values: ArrayLike<number>, out: Uint8Array): void;
-  encode(values: Readonly<Record<string, number>>): Uint8Array;
-  encode(values: ArrayLike<number> | Readonly<Record<string, number>>, out?: Uint8Array): Uint8Array | void {
+  encode(values: Readonly<Record<string, EncodeValue>>): Uint8Array;
+  encode(
+    values: ArrayLike<number> | Readonly<Record<string, EncodeValue>>,
+    out?: Uint8Array,
+  ): Uint8Array | void {
     if (out) {
       if (out.length < this.message.length)
         throw new CardanError(
@@ -75,20 +89,66 @@ class CompiledMessage implements MessageEncoder {
       this.#run(values as ArrayLike<number>, out);
       return;
     }
+    return this.#encodeNamed(values as Readonly<Record<string, EncodeValue>>);
+  }
+
+  #encodeNamed(named: Readonly<Record<string, EncodeValue>>): Uint8Array {
     const { message } = this;
-    const named = values as Readonly<Record<string, number>>;
-    const names = new Set(message.signals.map((signal) => signal.name));
+    const { signals } = message;
+    const names = new Set(signals.map((signal) => signal.name));
     const unknown = Object.keys(named).find((name) => !names.has(name));
     if (unknown !== undefined)
       throw new CardanError('DBC_ENCODE', `${message.name} has no signal ${unknown}. Check the name.`);
+    const exact: { i: number; raw: bigint; value: EncodeValue }[] = [];
+    // What the selectors are compared with; and what the generated code gets: a raw 0 where the bits come afterwards.
+    const scaled: (number | undefined)[] = [];
     // A value that is missing is no number, and is refused if its branch is active.
-    const ordered = message.signals.map((signal) =>
-      Object.hasOwn(named, signal.name) ? Number(named[signal.name]) : undefined,
-    );
+    const ordered = signals.map((signal, i) => {
+      const value = Object.hasOwn(named, signal.name) ? named[signal.name] : undefined;
+      if (typeof value === 'number' || value === undefined) return (scaled[i] = value);
+      const ofName = typeof value === 'string' ? rawOfName(message, signal, value) : null;
+      scaled[i] = ofName === null ? Number(value) : Number(ofName) * signal.scale + signal.offset;
+      if (ofName !== null && signal.type === 'float') return scaled[i];
+      const raw = ofName ?? exactRaw(signal, value as bigint);
+      if (raw === null || signal.selects) return scaled[i];
+      exact.push({ i, raw, value });
+      return signal.offset;
+    });
     const bytes = new Uint8Array(message.length);
     this.#run(ordered as ArrayLike<number>, bytes);
+    const inFrame = (i: number): boolean => {
+      const branch = signals[i]?.branch;
+      if (!branch) return true;
+      const selected = Math.trunc(scaled[branch.selector] ?? NaN);
+      return (
+        inFrame(branch.selector) &&
+        branch.ranges.some(([first, last]) => selected >= first && selected <= last)
+      );
+    };
+    for (const { i, raw, value } of exact) {
+      if (!inFrame(i)) continue;
+      const signal = signals[i]!;
+      const [first, limit] = rawRange(signal);
+      if (raw < first || raw >= limit)
+        throw new CardanError(
+          'DBC_ENCODE',
+          `${signal.name} of ${message.name} cannot carry ${value}: ${rangeOf(signal)}.`,
+        );
+      putRawBits(signal, raw, bytes);
+    }
     return bytes;
   }
+}
+
+/** The raw value that VAL_ gives a name; of several with one name the last, as in cantools. */
+function rawOfName(message: Message, signal: Signal, name: string): bigint {
+  const raw = [...(signal.choices ?? [])].findLast(([, text]) => text === name)?.[0];
+  if (raw === undefined)
+    throw new CardanError(
+      'DBC_ENCODE',
+      `${signal.name} of ${message.name} has no value named "${name}". Use a number, or a name of VAL_.`,
+    );
+  return BigInt(raw);
 }
 
 /**
@@ -147,11 +207,7 @@ ${roots.map(write).join('\n')}
       `${message.name} has no signals for ${signals[i]?.name} = ${value}. Use a value that the DBC names.`,
     );
   };
-  const wide = (i: number, raw: number, out: Uint8Array): void => {
-    const bits = BigInt(raw);
-    for (const { byte, shift, bits: count, at } of pieces(signals[i]!))
-      out[byte]! |= (Number(bits >> BigInt(at)) & ((1 << count) - 1)) << shift;
-  };
+  const wide = (i: number, raw: number, out: Uint8Array): void => putRawBits(signals[i]!, BigInt(raw), out);
   // eslint-disable-next-line @typescript-eslint/no-implied-eval
   const make = new Function(
     'even', 'float16', 'words', 'float32', 'float64', 'bad', 'noBranch', 'wide', source,
@@ -201,6 +257,13 @@ function bytes(all: Piece[], from: number, to: number, word: string): string {
       return `o[${byte}] |= ${shift === 0 ? part : `(${part}) << ${shift}`};`;
     })
     .join('\n');
+}
+
+/** Raw bits from the first up to below the limit. */
+function rawRange({ type, length }: Signal): [first: bigint, limit: bigint] {
+  return type === 'signed'
+    ? [-(1n << BigInt(length - 1)), 1n << BigInt(length - 1)]
+    : [0n, 1n << BigInt(length)];
 }
 
 function rangeOf({ type, length, scale, offset }: Signal): string {

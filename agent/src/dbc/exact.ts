@@ -1,6 +1,6 @@
 import { scaleInteger } from './conversion.ts';
 import type { Signal } from './dbc.ts';
-import { fromFloat16 } from './float16.ts';
+import { fromFloat16, roundHalfEven, toFloat16 } from './float16.ts';
 import { pieces } from './layout.ts';
 
 /**
@@ -19,6 +19,45 @@ export function exactValue(signal: Signal, data: Uint8Array): bigint | number {
     signal.conversion,
     signal.type === 'signed' ? BigInt.asIntN(signal.length, bits) : bits,
   );
+}
+
+/**
+ * The raw bits of a scaled integer, computed without loss as far as cantools does, and rounded half to even. Null where
+ * doubles do as well, or nothing fits: the encoder's own code then takes or refuses it.
+ */
+export function exactRaw({ type, length, conversion }: Signal, value: bigint): bigint | null {
+  if (conversion.kind === 'identity') return type === 'float' ? null : value;
+  if (Number(conversion.scale) === 0) return null;
+  if (conversion.kind === 'linear') {
+    if (conversion.offsetInteger === null) return null;
+    const raw = Number(value - conversion.offsetInteger) / conversion.scale;
+    if (!Number.isFinite(raw)) return null;
+    return type === 'float' ? floatBits(raw, length) : BigInt(roundHalfEven(raw));
+  }
+  const { scale, offset } = conversion;
+  const [top, bottom] = scale < 0n ? [offset - value, -scale] : [value - offset, scale];
+  const rest = ((top % bottom) + bottom) % bottom;
+  const floor = (top - rest) / bottom;
+  const up = 2n * rest > bottom || (2n * rest === bottom && floor % 2n !== 0n);
+  return up ? floor + 1n : floor;
+}
+
+/** Null when the float cannot hold a number of this size. */
+function floatBits(raw: number, length: number): bigint | null {
+  const view = new DataView(new ArrayBuffer(8));
+  if (length === 16) view.setUint16(6, toFloat16(raw));
+  else if (length === 32) view.setFloat32(4, raw);
+  else view.setFloat64(0, raw);
+  const bits = view.getBigUint64(0);
+  return Number.isFinite(toFloat(bits, length)) ? bits : null;
+}
+
+/** Writes the bits of a raw value over those in a frame. Slow; any length. */
+export function putRawBits(signal: Signal, raw: bigint, out: Uint8Array): void {
+  for (const { byte, shift, bits, at } of pieces(signal)) {
+    const mask = (1 << bits) - 1;
+    out[byte] = (out[byte]! & ~(mask << shift)) | (Number((raw >> BigInt(at)) & BigInt(mask)) << shift);
+  }
 }
 
 function rawBits(signal: Signal, data: Uint8Array): bigint {
