@@ -183,7 +183,7 @@ export class J1939Transport {
     const peer = id.destination;
     const abort = (reason: number): Promise<void> =>
       put(controlId(id), control(ABORT, [reason, 0xff, 0xff, 0xff], id.pgn));
-    /** Controls of the peer for this message, in order. More than one at once is answered by the newest. */
+    /** The next control frame of the peer for this message. */
     const next = (): Promise<Uint8Array> =>
       new Promise((resolve) => {
         this.#outgoing.set(peer, (bytes) => {
