@@ -12,10 +12,14 @@ export type ErrorCode =
   | 'DBC_ENCODE' // a value that a message cannot carry
   | 'CAN_FRAME_INVALID' // a line or datagram that is not a CAN frame
   | 'CAN_SOURCE_UNKNOWN'
+  | 'CAN_UNAVAILABLE' // the bus cannot be opened: no such interface or device, or a program is missing
+  | 'CAN_BUS_DOWN' // the bus was there and is gone; the agent opens it again
+  | 'CAN_SEND_FAILED'
   | 'DIAGNOSTICS_TIMEOUT' // a control unit did not answer, or stopped in the middle of an answer
   | 'DIAGNOSTICS_REFUSED' // a control unit answered with a negative response, an abort or an overflow
   | 'DIAGNOSTICS_MALFORMED' // an answer that is not what was asked for
   | 'VSS_MAP_INVALID'
+  | 'CAMPAIGN_INVALID' // a campaign document that cannot be used; the message names the place
   | 'LOG_VERSION' // the log file was written by another version
   | 'LOG_CORRUPT'
   | 'LOG_FULL' // no space is left on the disk
