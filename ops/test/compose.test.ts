@@ -15,12 +15,16 @@ interface Service {
   ports?: string[];
   secrets?: string[];
   depends_on?: Record<string, unknown>;
+  healthcheck?: { test: string[] };
 }
 interface Compose {
   services: Record<string, Service>;
   volumes: Record<string, unknown>;
   secrets: Record<string, { file: string }>;
 }
+const { workspaces: WORKSPACES } = JSON.parse(readFileSync(resolve(OPS, '../package.json'), 'utf8')) as {
+  workspaces: string[];
+};
 const compose = parse(readFileSync(join(OPS, 'compose.yaml'), 'utf8'), { merge: true }) as Compose;
 const services = Object.entries(compose.services);
 const ours = services.filter(([, { command }]) => command?.[0]?.startsWith('cardan-'));
@@ -81,6 +85,18 @@ describe('compose.yaml', () => {
     }
   });
 
+  it('asks every service that listens whether it is well, on the port where it does', () => {
+    const listening = services.filter(
+      ([, { ports = [], command = [] }]) => ports.length > 0 || command.includes('--host'),
+    );
+    expect(listening.length).toBeGreaterThan(6);
+    for (const [name, { healthcheck, command = [] }] of listening) {
+      expect(healthcheck, name).toBeDefined();
+      const port = command[command.findIndex((word) => word.endsWith('port')) + 1];
+      if (command.includes('--host')) expect(healthcheck!.test.join()).toContain(`:${port}/`);
+    }
+  });
+
   it('publishes ports on loopback only, and holds no secret', () => {
     for (const [, { ports = [] }] of services)
       for (const port of ports) expect(port).toMatch(/^127\.0\.0\.1:/);
@@ -99,5 +115,25 @@ describe('compose.yaml', () => {
     const dashboard = readFileSync(join(OPS, 'grafana/dashboards/bridge.json'), 'utf8');
     for (const [name] of dashboard.matchAll(/cardan_\w+/g))
       expect(source).toContain(name.replace(/_bucket$/, ''));
+  });
+});
+
+describe('Dockerfile', () => {
+  const dockerfile = readFileSync(join(OPS, 'Dockerfile'), 'utf8');
+
+  it('has every command that a container runs before npm links it', () => {
+    const before = dockerfile.slice(0, dockerfile.indexOf('npm ci'));
+    for (const workspace of WORKSPACES) {
+      expect(before).toContain(`COPY ${workspace}/package.json ${workspace}/\n`);
+      // npm links only what is there.
+      if (existsSync(resolve(OPS, '..', workspace, 'bin')))
+        expect(before).toContain(`COPY ${workspace}/bin ${workspace}/bin\n`);
+    }
+  });
+
+  it('has all workspaces, on a Node by its version', () => {
+    for (const workspace of WORKSPACES) expect(dockerfile).toContain(`\nCOPY ${workspace} ${workspace}\n`);
+    for (const [, image] of dockerfile.matchAll(/^FROM (\S+)/gm))
+      expect(image).toMatch(/^node:\d+\.\d+\.\d+-/);
   });
 });
