@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   Alarm,
@@ -16,7 +17,7 @@ import {
 import type { CanFrame, CanSource } from './can/can-frame.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { compileDecoder, type Dbc, type Decoder, type MessageDecoder } from './dbc/index.ts';
-import { Outbox, type RowContext } from './outbox.ts';
+import { Outbox, type Dropped, type OutboxOptions, type RowContext } from './outbox.ts';
 import { Sampler } from './sampler.ts';
 import { Uplink, type UplinkOptions } from './uplink.ts';
 import { parseDesired } from './updater/desired.ts';
@@ -34,7 +35,21 @@ export interface AgentOptions {
   /** Where models come from, and the root of trust; without it the car never changes its model. */
   updates?: { registryUrl: string; rootPath: string };
   rowPeriodMs?: number;
-  uplink?: Partial<Pick<UplinkOptions, 'batchRows' | 'batchMs' | 'backlogBatchRows' | 'ackTimeoutMs'>>;
+  uplink?: Partial<
+    Pick<
+      UplinkOptions,
+      | 'batchRows'
+      | 'batchMs'
+      | 'backlogBatchRows'
+      | 'ackTimeoutMs'
+      | 'batchBytes'
+      | 'backlogRowsPerSecond'
+      | 'dayBytesMax'
+      | 'clock'
+    >
+  >;
+  /** Bounds of the outbox, how it is written, and its clock. */
+  outbox?: Partial<Omit<OutboxOptions, 'path' | 'onProblem'>>;
   /** Time that events are stamped with, milliseconds since 1970; the simulator passes simulated time. */
   now?: () => number;
   /** Told of each row that has been sampled and put into the outbox. */
@@ -73,6 +88,8 @@ export class Agent {
   private readonly recent: { time: number; values: Float32Array }[] = [];
   private active: Active | undefined;
   private alarmId = '';
+  private sampled = 0;
+  private score = Number.NaN;
   private readonly frames = { received: 0, unknown: 0, malformed: 0 };
   private update: Pick<VehicleReported, 'observedGeneration' | 'phase' | 'error'> = {
     observedGeneration: 0,
@@ -103,7 +120,12 @@ export class Agent {
       onRow: (time, values) => this.row(time, values),
     });
     this.unscored = { signalSet: this.signals.id, modelName: '', modelVersion: '' };
-    this.outbox = new Outbox({ ...AGENT_DEFAULTS.outbox, path: join(options.dataDir, 'outbox.db') });
+    this.outbox = new Outbox({
+      ...AGENT_DEFAULTS.outbox,
+      path: join(options.dataDir, 'outbox.db'),
+      ...options.outbox,
+      onProblem: this.onProblem,
+    });
     this.emit('io.cardan.signal-set', this.signals);
     this.emit('io.cardan.vehicle.boot', { agent: AGENT_VERSION, signalSet: this.signals.id });
     if (options.updates !== undefined)
@@ -155,6 +177,44 @@ export class Agent {
   /** Losses since the outbox was created. */
   get dropped(): { rows: number; events: number } {
     return this.outbox.dropped;
+  }
+
+  /** The same by campaign. */
+  get droppedBy(): Record<string, Dropped> {
+    return this.outbox.droppedBy;
+  }
+
+  /** The computer's clock has been set, by this much: what this boot has recorded gets its right time. */
+  clockCorrected(offsetMs: number): void {
+    this.outbox.clockCorrected(offsetMs);
+  }
+
+  /** Rows since boot. */
+  get rowsSampled(): number {
+    return this.sampled;
+  }
+
+  /** Score of the newest row; NaN while no model scores. */
+  get lastScore(): number {
+    return this.score;
+  }
+
+  get alarmActive(): boolean {
+    return this.active?.alarm.active ?? false;
+  }
+
+  /** Whether the broker is there now. */
+  get connected(): boolean {
+    return this.uplink.connectedNow;
+  }
+
+  /** What the outbox takes on disk, its journal included. */
+  get outboxFileBytes(): number {
+    const path = join(this.options.dataDir, 'outbox.db');
+    return ['', '-wal'].reduce(
+      (sum, end) => sum + (statSync(path + end, { throwIfNoEntry: false })?.size ?? 0),
+      0,
+    );
   }
 
   /** Frames since boot. */
@@ -228,6 +288,8 @@ export class Agent {
   private row(time: number, values: Float32Array): void {
     const { active } = this;
     const score = active?.scorer.push(time, values);
+    this.sampled++;
+    this.score = score ?? Number.NaN;
     this.outbox.addRow(time, values, score, active?.context ?? this.unscored);
     this.options.onRow?.(time);
     if (this.recent.length >= SCORE_ROWS_MAX) this.recent.shift();

@@ -16,11 +16,24 @@ export const AGENT_DEFAULTS = {
     batchMs: 5000,
     backlogBatchRows: 1000,
     ackTimeoutMs: 15_000,
+    /** About 2,000 rows of 25 signals, and below what brokers take as one message. */
+    batchBytes: 256 * 1024,
+    /** A month of one row a second in 22 minutes: soon done, and little for a broker with a fleet behind it. */
+    backlogRowsPerSecond: 2000,
+    /** Not metered. */
+    dayBytesMax: Number.POSITIVE_INFINITY,
   } satisfies Partial<UplinkOptions>,
   outbox: {
     /** Eleven days at one row a second; about 120 MB with 20 signals. */
     rowsMax: 1_000_000,
     eventsMax: 10_000,
+    /** Of rows in the file: as many rows as above, with 50 signals. A smaller disk gives less. */
+    bytesMax: 256 * 1024 * 1024,
+    /** A quarter of a year: what is older helps nobody to find a failing part. */
+    ageMaxMs: 90 * 24 * 3_600_000,
+    /** Nearly three hours at one row a second; about 5 MB with 25 signals. */
+    memoryRowsMax: 10_000,
+    memoryEventsMax: 1000,
     synchronous: 'NORMAL',
   } satisfies Partial<OutboxOptions>,
 } as const;

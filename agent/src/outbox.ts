@@ -1,115 +1,130 @@
-import { randomInt } from 'node:crypto';
-import { CardanError, systemCode, type CloudEvent, type TelemetryBatch } from '@cardan/shared';
-import { openSqlite } from '@cardan/shared/sqlite';
-import type Database from 'better-sqlite3';
+import { CardanError, messageOf, systemCode, type TelemetryBatch } from '@cardan/shared';
+import { AGENT_DEFAULTS } from './config.ts';
+import { systemClock, type Clock } from './outbox/clock.ts';
+import { isCorrupt, isDiskTrouble, setAside } from './outbox/file.ts';
+import { priorityOf, type Dropped, type NewRow, type RowContext } from './outbox/row.ts';
+import { OutboxStore, type MakeEvent, type StoredRow } from './outbox/store.ts';
 
-/** ASCII "CrdO", so that no other program's database is taken for an outbox. */
-const APPLICATION_ID = 0x4372644f;
-const VERSION = 1;
-
-/** What a run of rows has in common; a batch on the wire has one of these. */
-export interface RowContext {
-  signalSet: string;
-  modelName: string;
-  modelVersion: string;
-}
+export { PRIORITY_ALARM, PRIORITY_DEFAULT, type Dropped, type RowContext } from './outbox/row.ts';
+export { systemClock, type Clock } from './outbox/clock.ts';
 
 export interface OutboxOptions {
   path: string;
-  /** Most rows that are kept while nothing can be sent; then the oldest go, and are counted. */
+  /** Most rows that are kept while nothing can be sent; then the oldest of the lowest priority go, and are counted. */
   rowsMax: number;
   eventsMax: number;
   /** NORMAL survives kill -9, and may lose the last commits at a power cut; FULL does not. */
   synchronous: 'NORMAL' | 'FULL';
+  /** Most bytes of rows; never more than half of what the disk has room for at the start. */
+  bytesMax?: number;
+  /** Rows and events that have waited for longer go, and are counted (milliseconds). */
+  ageMaxMs?: number;
+  /** Most rows in memory while the disk takes none. */
+  memoryRowsMax?: number;
+  /** Most events in memory while the disk takes none. */
+  memoryEventsMax?: number;
+  clock?: Clock;
+  onProblem?: (error: CardanError) => void;
 }
+
+/** While the disk takes nothing, it is asked again this often; `flush()` asks at once. */
+const RETRY_MS = 1000;
+
+/** Acknowledgements that could not be written down; beyond this the oldest are forgotten, and sent again: copies only. */
+const ACKS_MAX = 1000;
+
+type Range = [first: number, last: number];
 
 /**
  * What has been measured and is not yet known to be in the log. Rows and events wait here, in SQLite, until a
  * bridge has acknowledged their sequence numbers. Sequence numbers are never used twice within an epoch; the
- * epoch changes only when an outbox is created anew.
+ * epoch changes only when an outbox is created anew. While the disk takes nothing, they wait in memory.
  */
 export class Outbox {
-  readonly epoch: number;
-  private readonly db: Database.Database;
-  private readonly options: OutboxOptions;
-  private readonly statements;
-  private readonly contexts = new Map<string, number>();
-  private buffered: { time: number; values: Buffer; score: number | null; context: number }[] = [];
+  private readonly options: Required<Omit<OutboxOptions, 'onProblem'>>;
+  private readonly onProblem: (error: CardanError) => void;
+  /** Undefined while the file cannot be opened, since its disk is full. */
+  private store: OutboxStore | undefined;
+  private buffered: NewRow[] = [];
+  private bufferedEvents: { make: MakeEvent; priority: number | undefined; monotonic: number }[] = [];
   private flushing: NodeJS.Immediate | undefined;
-  private rows: number;
-  private events: number;
-  private droppedRows: number;
-  private droppedEvents: number;
+  private retry: NodeJS.Timeout | undefined;
+  /** Losses in memory that are not in the file yet. */
+  private readonly lost = new Map<string, Dropped>();
+  private readonly acked: { rows: Range[]; events: Range[] } = { rows: [], events: [] };
+  /** A correction of the clock that could not be written down yet: nothing of this boot is sent before. */
+  private shiftMs = 0;
+  private lastEpoch = 0;
+  private closed = false;
   private onFlush: () => void = () => undefined;
 
   constructor(options: OutboxOptions) {
-    this.options = options;
-    this.db = open(options);
-    const meta = this.db.prepare<[string], { value: number }>('SELECT value FROM meta WHERE name = ?');
-    const number = (name: string) => meta.get(name)?.value ?? 0;
-    this.epoch = number('epoch');
-    this.droppedRows = number('dropped_rows');
-    this.droppedEvents = number('dropped_events');
-    this.statements = {
-      context: this.db.prepare(
-        'INSERT INTO contexts (signal_set, model_name, model_version) VALUES (?, ?, ?) RETURNING id',
-      ),
-      insertRow: this.db.prepare('INSERT INTO rows (time, "values", score, context) VALUES (?, ?, ?, ?)'),
-      insertEvent: this.db.prepare('INSERT INTO events (json) VALUES (?)'),
-      oldestRow: this.db.prepare<[], { n: number | null }>('SELECT min(sequence) AS n FROM rows'),
-      oldestEvent: this.db.prepare<[], { n: number | null }>('SELECT min(sequence) AS n FROM events'),
-      first: this.db.prepare<[], RowRecord>('SELECT * FROM rows ORDER BY sequence LIMIT 1'),
-      run: this.db.prepare<[number, number, number], RowRecord>(
-        'SELECT * FROM rows WHERE sequence >= ? AND context = ? ORDER BY sequence LIMIT ?',
-      ),
-      contextById: this.db.prepare<[number], ContextRecord>('SELECT * FROM contexts WHERE id = ?'),
-      firstEvents: this.db.prepare<[number], { sequence: number; json: string }>(
-        'SELECT sequence, json FROM events ORDER BY sequence LIMIT ?',
-      ),
-      deleteRows: this.db.prepare('DELETE FROM rows WHERE sequence BETWEEN ? AND ?'),
-      deleteEvents: this.db.prepare('DELETE FROM events WHERE sequence BETWEEN ? AND ?'),
-      dropRows: this.db.prepare(
-        'DELETE FROM rows WHERE sequence IN (SELECT sequence FROM rows ORDER BY sequence LIMIT ?)',
-      ),
-      dropEvents: this.db.prepare(
-        'DELETE FROM events WHERE sequence IN (SELECT sequence FROM events ORDER BY sequence LIMIT ?)',
-      ),
-      count: this.db.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)'),
-    };
-    for (const { id, ...context } of this.db.prepare<[], ContextRecord>('SELECT * FROM contexts').all())
-      this.contexts.set(contextKey(fromRecord(context)), id);
-    this.rows = countOf(this.db, 'rows');
-    this.events = countOf(this.db, 'events');
+    const { onProblem, ...rest } = options;
+    this.options = { clock: systemClock, ...AGENT_DEFAULTS.outbox, ...rest };
+    this.onProblem = onProblem ?? (() => undefined);
+    try {
+      this.open();
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      this.diskRefused(error);
+    }
+  }
+
+  get epoch(): number {
+    return this.store?.epoch ?? this.lastEpoch;
   }
 
   /** Rows that are not yet acknowledged, those still in memory included. */
   get pendingRows(): number {
-    return this.rows + this.buffered.length;
+    return (this.store?.rowCount ?? 0) + this.buffered.length;
+  }
+
+  /** Bytes of the rows in the file, with what they cost in it. */
+  get pendingBytes(): number {
+    return this.store?.byteCount ?? 0;
   }
 
   get pendingEvents(): number {
-    return this.events;
+    return (this.store?.eventCount ?? 0) + this.bufferedEvents.length;
+  }
+
+  /** Whether the disk takes nothing, so that rows wait in memory. */
+  get inMemory(): boolean {
+    return this.retry !== undefined;
   }
 
   /** Sequence number of the oldest row (event) that is not acknowledged; infinite when there is none. */
   get oldestRow(): number {
-    return this.statements.oldestRow.get()?.n ?? Number.POSITIVE_INFINITY;
+    return this.oldest()?.sequence ?? Number.POSITIVE_INFINITY;
   }
 
   get oldestEvent(): number {
-    return this.statements.oldestEvent.get()?.n ?? Number.POSITIVE_INFINITY;
+    return this.guard((store) => store.oldestEvent(), undefined) ?? Number.POSITIVE_INFINITY;
   }
 
   /** Sequence number that the next row will get. */
   get nextSequence(): number {
-    const last = this.db.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'rows'").get() as
-      { seq: number } | undefined;
-    return (last?.seq ?? 0) + this.buffered.length + 1;
+    return (this.store?.nextSequence ?? 1) + this.buffered.length;
   }
 
   /** Losses since the outbox was created: what had to go because it was full. */
-  get dropped(): { rows: number; events: number } {
-    return { rows: this.droppedRows, events: this.droppedEvents };
+  get dropped(): Dropped {
+    const sum = { rows: 0, events: 0 };
+    for (const { rows, events } of Object.values(this.droppedBy)) {
+      sum.rows += rows;
+      sum.events += events;
+    }
+    return sum;
+  }
+
+  /** The same by campaign; rows and events of none are under the empty name. */
+  get droppedBy(): Record<string, Dropped> {
+    const all = new Map(this.store?.losses);
+    for (const [campaign, { rows, events }] of this.lost) {
+      const stored = all.get(campaign);
+      all.set(campaign, { rows: rows + (stored?.rows ?? 0), events: events + (stored?.events ?? 0) });
+    }
+    return Object.fromEntries(all);
   }
 
   /** Called whenever rows or events have become ready to be sent. */
@@ -123,27 +138,21 @@ export class Outbox {
       time,
       values: Buffer.from(values.slice().buffer),
       score: score === undefined || Number.isNaN(score) ? null : score,
-      context: this.contextId(context),
+      context,
+      monotonic: this.options.clock.monotonicMs(),
     });
-    this.flushing ??= setImmediate(() => this.flush());
+    if (this.retry === undefined) this.flushing ??= setImmediate(() => this.flush());
+    else this.boundMemory();
   }
 
-  /** Takes an event at once; `make` is given the sequence number that the event will have. */
-  addEvent(make: (identity: { epoch: number; sequence: number }) => CloudEvent): void {
-    this.db.transaction(() => {
-      const { lastInsertRowid } = this.statements.insertEvent.run('');
-      const sequence = Number(lastInsertRowid);
-      const event = make({ epoch: this.epoch, sequence });
-      const named = { ...event, outboxepoch: String(this.epoch), sequence: String(sequence) };
-      this.db.prepare('UPDATE events SET json = ? WHERE sequence = ?').run(JSON.stringify(named), sequence);
-      this.events++;
-      if (this.events > this.options.eventsMax) {
-        const gone = this.statements.dropEvents.run(this.events - this.options.eventsMax).changes;
-        this.events -= gone;
-        this.droppedEvents += gone;
-        this.statements.count.run('dropped_events', this.droppedEvents);
-      }
-    })();
+  /**
+   * Takes an event at once; `make` is given the sequence number that the event will have. Without a priority an
+   * alarm has the highest, all else the middle one.
+   */
+  addEvent(make: MakeEvent, priority?: number): void {
+    this.bufferedEvents.push({ make, priority, monotonic: this.options.clock.monotonicMs() });
+    if (this.retry === undefined) this.writeEvents();
+    this.boundMemory();
     this.onFlush();
   }
 
@@ -151,27 +160,265 @@ export class Outbox {
   flush(): void {
     if (this.flushing !== undefined) clearImmediate(this.flushing);
     this.flushing = undefined;
-    if (this.buffered.length === 0) return;
-    const rows = this.buffered;
-    this.buffered = [];
-    this.db.transaction(() => {
-      for (const row of rows) this.statements.insertRow.run(row.time, row.values, row.score, row.context);
-      this.rows += rows.length;
-      if (this.rows > this.options.rowsMax) {
-        const gone = this.statements.dropRows.run(this.rows - this.options.rowsMax).changes;
-        this.rows -= gone;
-        this.droppedRows += gone;
-        this.statements.count.run('dropped_rows', this.droppedRows);
-      }
-    })();
+    if (this.buffered.length > 0 || this.retry !== undefined) this.write();
+  }
+
+  /**
+   * The clock has been set: it was wrong by `offsetMs` (right time minus wrong time) since the computer started.
+   * The wall time of what this boot has recorded, and has not been acknowledged, moves by that.
+   */
+  clockCorrected(offsetMs: number): void {
+    this.flush();
+    this.shiftMs += Math.round(offsetMs);
+    for (const row of this.buffered) row.time = Math.max(0, row.time + Math.round(offsetMs));
+    for (const held of this.bufferedEvents) {
+      const { make } = held;
+      held.make = (identity) => {
+        const event = make(identity);
+        const time = new Date(Math.max(0, Date.parse(event.time) + Math.round(offsetMs))).toISOString();
+        return { ...event, time };
+      };
+    }
+    this.guard(() => this.writeShift(), undefined);
     this.onFlush();
   }
 
   /** The oldest rows that make one batch: in sequence, of one context, in rising time; or undefined. */
-  oldestRows(rowsMax: number): TelemetryBatch | undefined {
-    const first = this.statements.first.get();
-    if (first === undefined) return undefined;
-    const records = this.statements.run.all(first.sequence, first.context, rowsMax);
+  oldestRows(rowsMax: number, bytesMax = Number.POSITIVE_INFINITY): TelemetryBatch | undefined {
+    if (this.shiftMs !== 0) return undefined;
+    return this.guard((store) => {
+      const first = this.oldest();
+      if (first === undefined || store.timeUnknown(first)) return undefined;
+      // Values, time and score are most of what goes over the air.
+      const bytesPerRow = first.values.byteLength + 8;
+      const rows = Math.max(1, Math.min(rowsMax, Math.floor(bytesMax / bytesPerRow)));
+      return this.batch(store, store.run(first, rows));
+    }, undefined);
+  }
+
+  /** What goes up next, as JSON: events in their order, then alarms, the newest first. */
+  nextEvents(eventsMax: number): { sequence: number; json: string; priority: number }[] {
+    if (this.shiftMs !== 0) return [];
+    return this.guard((store) => {
+      const events = store.nextEvents(eventsMax + this.acked.events.length);
+      return events.filter(({ sequence }) => !inside(this.acked.events, sequence)).slice(0, eventsMax);
+    }, []);
+  }
+
+  /** Whether this event still waits for its acknowledgement. */
+  hasEvent(sequence: number): boolean {
+    return !inside(this.acked.events, sequence) && this.guard((store) => store.hasEvent(sequence), false);
+  }
+
+  /** These rows are in the log: they can go. Both ends inclusive. */
+  acknowledgeRows(first: number, last: number): void {
+    this.acknowledge('rows', [first, last]);
+  }
+
+  /** These events are in the log: they can go. Both ends inclusive. */
+  acknowledgeEvents(first: number, last: number): void {
+    this.acknowledge('events', [first, last]);
+  }
+
+  /** A number that outlives the process, by its name; 0 at first. */
+  number(name: string): number {
+    return this.guard((store) => store.number(name), undefined) ?? 0;
+  }
+
+  keepNumbers(numbers: Record<string, number>): void {
+    this.guard((store) => store.keepNumbers(numbers), undefined);
+  }
+
+  /** Closes the file. Rows that the disk does not take even now are lost, and said to be. */
+  close(): void {
+    this.closed = true;
+    this.flush();
+    clearTimeout(this.retry);
+    this.retry = undefined;
+    if (this.buffered.length + this.bufferedEvents.length > 0)
+      this.onProblem(
+        new CardanError(
+          'OUTBOX_FULL',
+          `${this.buffered.length} rows and ${this.bufferedEvents.length} events that were in memory are lost: the disk of ${this.options.path} took none until the end.`,
+        ),
+      );
+    this.store?.close();
+  }
+
+  private open(): void {
+    try {
+      this.store = new OutboxStore(this.options);
+    } catch (error) {
+      if (!isCorrupt(error)) throw error;
+      this.beginAnew(error);
+    }
+    this.lastEpoch = this.store?.epoch ?? this.lastEpoch;
+  }
+
+  /** The file is damaged: it is kept under another name, and a new one begun. */
+  private beginAnew(cause: unknown): void {
+    const { path, clock } = this.options;
+    const rows =
+      this.store === undefined ? 'Rows that it holds are' : `About ${this.store.rowCount} rows in it are`;
+    this.store?.close();
+    this.store = undefined;
+    this.acked.rows = [];
+    this.acked.events = [];
+    const kept = setAside(path, clock.wallMs());
+    this.store = new OutboxStore(this.options);
+    this.lastEpoch = this.store.epoch;
+    this.onProblem(
+      new CardanError(
+        'OUTBOX_CORRUPT',
+        `The outbox ${path} is damaged (${messageOf(cause)}). ${rows} not sent; it is kept as ${kept}, and a new one has begun. Check the disk.`,
+        { cause },
+      ),
+    );
+  }
+
+  /** Does something with the file, which may be full or damaged; then `otherwise`. */
+  private guard<T>(work: (store: OutboxStore) => T, otherwise: T): T {
+    if (this.store === undefined) return otherwise;
+    try {
+      return work(this.store);
+    } catch (error) {
+      this.failed(error);
+      return otherwise;
+    }
+  }
+
+  /** Returns whether a new file has begun, so that it is worth to try again. */
+  private failed(error: unknown): boolean {
+    if (isCorrupt(error)) {
+      try {
+        this.beginAnew(error);
+        return true;
+      } catch (again) {
+        error = again;
+      }
+    }
+    if (!isDiskTrouble(error)) throw error;
+    this.diskRefused(error);
+    return false;
+  }
+
+  private diskRefused(cause: unknown): void {
+    if (this.closed) return;
+    const before = this.retry;
+    clearTimeout(before);
+    this.retry = setTimeout(() => this.write(), RETRY_MS).unref();
+    this.boundMemory();
+    if (before !== undefined) return; // it has been said
+    const full = systemCode(cause) === 'SQLITE_FULL';
+    this.onProblem(
+      new CardanError(
+        full ? 'OUTBOX_FULL' : 'OUTBOX_IO',
+        `The disk of the outbox ${this.options.path} ${full ? 'is full' : `fails (${systemCode(cause)})`}. ` +
+          `New rows wait in memory, ${this.options.memoryRowsMax} at most, until it takes them again. ` +
+          (full ? 'Make room on it.' : 'Check the disk, and the rights of the file.'),
+        { cause },
+      ),
+    );
+  }
+
+  /** Brings everything that waits in memory into the file, and what could not be written about the rest. */
+  private write(again = false): void {
+    try {
+      if (this.store === undefined) this.open();
+      this.writeAll();
+    } catch (error) {
+      // A new file takes at once what waits, but if that is damaged too it ends here.
+      if (this.failed(error) && !again) this.write(true);
+      return;
+    }
+    clearTimeout(this.retry);
+    this.retry = undefined;
+    this.onFlush();
+  }
+
+  private writeAll(): void {
+    const { store } = this;
+    if (store === undefined) return;
+    if (this.shiftMs !== 0) this.writeShift();
+    for (const kind of ['rows', 'events'] as const)
+      for (let range = this.acked[kind][0]; range !== undefined; range = this.acked[kind][0]) {
+        if (kind === 'rows') store.removeRows(...range);
+        else store.removeEvents(...range);
+        this.acked[kind].shift();
+      }
+    while (this.bufferedEvents.length > 0) {
+      const { make, priority, monotonic } = this.bufferedEvents[0]!;
+      store.addEvent(make, priority, monotonic);
+      this.bufferedEvents.shift();
+    }
+    if (this.buffered.length > 0) store.write(this.buffered);
+    this.buffered = [];
+    if (this.lost.size > 0) store.countDropped(this.lost);
+    this.lost.clear();
+  }
+
+  private writeEvents(): void {
+    this.guard((store) => {
+      while (this.bufferedEvents.length > 0) {
+        const { make, priority, monotonic } = this.bufferedEvents[0]!;
+        store.addEvent(make, priority, monotonic);
+        this.bufferedEvents.shift();
+      }
+    }, undefined);
+    // Not refused by the disk, and still here: a new file has begun after a damaged one.
+    if (this.bufferedEvents.length > 0 && !this.inMemory) this.write(true);
+  }
+
+  private writeShift(): void {
+    this.store?.shiftTimes(this.shiftMs);
+    if (this.store !== undefined) this.shiftMs = 0;
+  }
+
+  private acknowledge(kind: 'rows' | 'events', range: Range): void {
+    const done = this.guard((store) => {
+      if (kind === 'rows') store.removeRows(...range);
+      else store.removeEvents(...range);
+      return true;
+    }, false);
+    if (done) return;
+    // The disk takes not even a deletion. They are not sent again, and deleted when it does.
+    this.acked[kind].push(range);
+    if (this.acked[kind].length > ACKS_MAX) this.acked[kind].shift();
+  }
+
+  /** In memory, too, the oldest of the lowest priority go first. */
+  private boundMemory(): void {
+    const { memoryRowsMax, memoryEventsMax } = this.options;
+    while (this.inMemory && this.buffered.length > memoryRowsMax) {
+      let lowest = 0;
+      for (let i = 1; i < this.buffered.length; i++)
+        if (priorityOf(this.buffered[i]!.context) < priorityOf(this.buffered[lowest]!.context)) lowest = i;
+      const [gone] = this.buffered.splice(lowest, 1);
+      this.count(gone?.context.campaign ?? '', 1, 0);
+    }
+    while (this.bufferedEvents.length > memoryEventsMax) {
+      this.bufferedEvents.shift();
+      this.count('', 0, 1);
+    }
+  }
+
+  private count(campaign: string, rows: number, events: number): void {
+    const before = this.lost.get(campaign) ?? { rows: 0, events: 0 };
+    this.lost.set(campaign, { rows: before.rows + rows, events: before.events + events });
+  }
+
+  /** The oldest row that is not acknowledged. */
+  private oldest(): StoredRow | undefined {
+    return this.guard((store) => {
+      let row = store.oldestRow(0);
+      for (let range; row !== undefined && (range = inside(this.acked.rows, row.sequence)) !== undefined;)
+        row = store.oldestRow(range[1] + 1);
+      return row;
+    }, undefined);
+  }
+
+  private batch(store: OutboxStore, records: StoredRow[]): TelemetryBatch {
+    const first = records[0]!;
     let rows = 1;
     // A batch ends where rows were dropped between, or where the clock went back.
     for (; rows < records.length; rows++) {
@@ -179,7 +426,9 @@ export class Outbox {
       if (
         row.sequence !== before.sequence + 1 ||
         row.time < before.time ||
-        row.time - before.time > 0xffffffff
+        row.time - before.time > 0xffffffff ||
+        row.values.byteLength !== first.values.byteLength ||
+        store.timeUnknown(row)
       )
         break;
     }
@@ -194,123 +443,20 @@ export class Outbox {
       times[i] = record.time;
       scores[i] = record.score ?? Number.NaN;
     }
-    const context = this.statements.contextById.get(first.context);
-    if (context === undefined) throw new Error(`outbox row ${first.sequence} has no context`);
-    const scored = context.model_name !== '';
+    const { signalSet, modelName, modelVersion } = store.contextOf(first.context);
     return {
-      ...fromRecord(context),
-      epoch: this.epoch,
+      signalSet,
+      modelName,
+      modelVersion,
+      epoch: store.epoch,
       firstSequence: first.sequence,
       times,
       values,
-      scores: scored ? scores : new Float32Array(0),
+      scores: modelName !== '' ? scores : new Float32Array(0),
     };
   }
-
-  /** The oldest events, as JSON. */
-  oldestEvents(eventsMax: number): { sequence: number; json: string }[] {
-    return this.statements.firstEvents.all(eventsMax);
-  }
-
-  /** These rows are in the log: they can go. Both ends inclusive. */
-  acknowledgeRows(first: number, last: number): void {
-    this.rows -= this.statements.deleteRows.run(first, last).changes;
-  }
-
-  /** These events are in the log: they can go. Both ends inclusive. */
-  acknowledgeEvents(first: number, last: number): void {
-    this.events -= this.statements.deleteEvents.run(first, last).changes;
-  }
-
-  close(): void {
-    this.flush();
-    this.db.close();
-  }
-
-  private contextId(context: RowContext): number {
-    const key = contextKey(context);
-    let id = this.contexts.get(key);
-    if (id === undefined) {
-      const row = this.statements.context.get(context.signalSet, context.modelName, context.modelVersion) as {
-        id: number;
-      };
-      id = row.id;
-      this.contexts.set(key, id);
-    }
-    return id;
-  }
 }
 
-interface RowRecord {
-  sequence: number;
-  time: number;
-  values: Buffer;
-  score: number | null;
-  context: number;
-}
-
-interface ContextRecord {
-  id: number;
-  signal_set: string;
-  model_name: string;
-  model_version: string;
-}
-
-function fromRecord(record: Omit<ContextRecord, 'id'>): RowContext {
-  return { signalSet: record.signal_set, modelName: record.model_name, modelVersion: record.model_version };
-}
-
-function contextKey(context: RowContext): string {
-  return `${context.signalSet} ${context.modelName} ${context.modelVersion}`;
-}
-
-function countOf(db: Database.Database, table: 'rows' | 'events'): number {
-  return (db.prepare(`SELECT count(*) AS n FROM ${table}`).get() as { n: number }).n;
-}
-
-function open(options: OutboxOptions): Database.Database {
-  let db: Database.Database;
-  try {
-    db = openSqlite(options.path);
-    db.pragma('journal_mode = WAL');
-  } catch (cause) {
-    throw new CardanError(
-      'DATA_DIR_NOT_WRITABLE',
-      `Cannot open the outbox ${options.path} (${systemCode(cause) ?? String(cause)}). ` +
-        'Check that the folder can be written to and that the file is an outbox; move it away to begin a new one.',
-      { cause },
-    );
-  }
-  db.pragma(`synchronous = ${options.synchronous}`);
-  db.pragma('wal_autocheckpoint = 200');
-  db.pragma('journal_size_limit = 1048576');
-  const id = db.pragma('application_id', { simple: true });
-  const version = db.pragma('user_version', { simple: true });
-  const empty =
-    id === 0 && (db.prepare('SELECT count(*) AS n FROM sqlite_master').get() as { n: number }).n === 0;
-  if (!empty && (id !== APPLICATION_ID || version !== VERSION)) {
-    db.close();
-    throw new CardanError(
-      'OUTBOX_VERSION',
-      `${options.path} is not an outbox of this version (${String(version)} instead of ${VERSION}). ` +
-        'Let the version that wrote it send what it holds, or move the file away to begin a new one.',
-    );
-  }
-  if (empty)
-    db.transaction(() => {
-      // AUTOINCREMENT keeps the highest number for good: a sequence number is never used twice.
-      db.exec(`
-        CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE TABLE contexts (
-          id INTEGER PRIMARY KEY, signal_set TEXT NOT NULL, model_name TEXT NOT NULL, model_version TEXT NOT NULL);
-        CREATE TABLE rows (
-          sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-          time INTEGER NOT NULL, "values" BLOB NOT NULL, score REAL, context INTEGER NOT NULL);
-        CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
-      `);
-      db.prepare("INSERT INTO meta VALUES ('epoch', ?)").run(randomInt(1, 2 ** 47));
-      db.pragma(`application_id = ${APPLICATION_ID}`);
-      db.pragma(`user_version = ${VERSION}`);
-    })();
-  return db;
+function inside(ranges: readonly Range[], sequence: number): Range | undefined {
+  return ranges.find(([first, last]) => first <= sequence && sequence <= last);
 }

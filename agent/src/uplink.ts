@@ -8,7 +8,10 @@ import {
   type MqttConnection,
   type VehicleReported,
 } from '@cardan/shared';
-import type { Outbox } from './outbox.ts';
+import { AGENT_DEFAULTS } from './config.ts';
+import { PRIORITY_ALARM, systemClock, type Clock, type Outbox } from './outbox.ts';
+import { DayBudget } from './uplink/day-budget.ts';
+import { Pace } from './uplink/pace.ts';
 
 export interface UplinkOptions {
   /** `mqtt://host:1883` or `mqtts://host:8883`. */
@@ -25,6 +28,14 @@ export interface UplinkOptions {
   backlogBatchRows: number;
   /** Without an acknowledgement for this long, a batch is sent again (milliseconds); doubles up to 8 times that. */
   ackTimeoutMs: number;
+  /** Most bytes of a batch, and how many are reason enough to send one. */
+  batchBytes?: number;
+  /** Rows of a backlog go up at this rate on average; infinite for no limit. Nothing limits `drain`. */
+  backlogRowsPerSecond?: number;
+  /** Bytes that may go up per day (UTC) on a metered link. Events always go, and count; rows wait. */
+  dayBytesMax?: number;
+  /** What is waited by; days are counted by its wall clock. */
+  clock?: Clock;
   onDesired: (payload: Buffer) => void;
   onProblem: (error: CardanError) => void;
 }
@@ -34,14 +45,27 @@ interface Flight {
   /** Sequence number of its last row or event. */
   last: number;
   timer: NodeJS.Timeout;
+  /** It is an alarm that is sent for the first time. */
+  first?: boolean;
 }
+
+/** While the budget is spent, the calendar is looked at this often. */
+const BUDGET_LOOK_MS = 60_000;
+
+/** What a message costs beside topic and payload: MQTT's header and PUBACK, TCP and IP of both, without TLS. */
+const MESSAGE_OVERHEAD_BYTES = 100;
 
 /**
  * Sends the outbox over MQTT, and empties it as acknowledgements come in. MQTT's own PUBACK is not enough: it
  * says that a broker has a message, not that the log has it.
  */
 export class Uplink {
-  private readonly options: UplinkOptions;
+  private readonly options: UplinkOptions & { batchBytes: number; clock: Clock };
+  private readonly pace: Pace;
+  private readonly budget: DayBudget;
+  private resumeTimer: NodeJS.Timeout | undefined;
+  /** The day on which it was last said that the budget is spent, by its end. */
+  private budgetSaid = Number.NEGATIVE_INFINITY;
   private readonly client: MqttClient;
   private rows: Flight | undefined;
   private events: Flight | undefined;
@@ -54,7 +78,10 @@ export class Uplink {
   private closed = false;
 
   constructor(options: UplinkOptions) {
-    this.options = options;
+    const { batchBytes, backlogRowsPerSecond, dayBytesMax } = AGENT_DEFAULTS.uplink;
+    this.options = { batchBytes, clock: systemClock, ...options };
+    this.pace = new Pace(options.backlogRowsPerSecond ?? backlogRowsPerSecond);
+    this.budget = new DayBudget(options.dayBytesMax ?? dayBytesMax, options.outbox);
     const { vehicle } = options;
     this.client = mqtt.connect(options.url, {
       ...options.connection,
@@ -94,6 +121,11 @@ export class Uplink {
     return this.client.connected;
   }
 
+  /** Bytes sent today (UTC); counted only with a budget. */
+  get bytesToday(): number {
+    return this.budget.spent(this.options.clock.wallMs());
+  }
+
   /** Publishes what the car says of itself, retained; while offline the newest one waits. */
   report(reported: VehicleReported): void {
     this.reported = JSON.stringify(reported);
@@ -114,6 +146,7 @@ export class Uplink {
   async close(): Promise<void> {
     this.closed = true;
     clearTimeout(this.batchTimer);
+    clearTimeout(this.resumeTimer);
     clearTimeout(this.rows?.timer);
     clearTimeout(this.events?.timer);
     if (this.client.connected) {
@@ -178,7 +211,7 @@ export class Uplink {
     for (const [first, last] of ack.events) outbox.acknowledgeEvents(first, last);
     // A flight has landed when nothing of it is left; the acknowledgement of a part lets it fly on.
     if (this.rows !== undefined && outbox.oldestRow > this.rows.last) this.land('rows');
-    if (this.events !== undefined && outbox.oldestEvent > this.events.last) this.land('events');
+    if (this.events !== undefined && !outbox.hasEvent(this.events.last)) this.land('events');
     this.pump();
     this.checkDrained();
   }
@@ -192,14 +225,21 @@ export class Uplink {
   private pump(): void {
     if (this.closed || !this.ready) return;
     if (this.events === undefined) this.sendEvents(0);
-    if (this.rows === undefined) this.sendRows(0);
+    // Alarms go before a backlog; one that nobody acknowledges holds the rows up for one timeout, not for good.
+    if (this.rows === undefined && !(this.events?.first === true)) this.sendRows(0);
   }
 
   private sendRows(tries: number): void {
-    const { outbox, batchRows, backlogBatchRows, batchMs, vehicle } = this.options;
+    const { outbox, batchRows, backlogBatchRows, batchBytes, batchMs, vehicle, clock } = this.options;
     const pending = outbox.pendingRows;
     if (pending === 0) return;
-    const due = pending >= batchRows || this.batchDue || this.draining !== undefined || tries > 0;
+    const isBacklog = pending > batchRows;
+    const due =
+      pending >= batchRows ||
+      outbox.pendingBytes >= batchBytes ||
+      this.batchDue ||
+      this.draining !== undefined ||
+      tries > 0;
     if (!due) {
       this.batchTimer ??= setTimeout(() => {
         this.batchTimer = undefined;
@@ -208,12 +248,20 @@ export class Uplink {
       }, batchMs);
       return;
     }
+    const waitMs = this.draining === undefined ? this.pace.waitMs(clock.monotonicMs()) : 0;
+    if (waitMs > 0) {
+      this.resumeIn(waitMs);
+      return;
+    }
+    const batch = outbox.oldestRows(isBacklog ? backlogBatchRows : batchRows, batchBytes);
+    if (batch === undefined) return; // rows that are still in memory; they announce themselves
+    const payload = encodeTelemetry(batch);
+    if (!this.affords(payload.byteLength)) return;
     clearTimeout(this.batchTimer);
     this.batchTimer = undefined;
     this.batchDue = false;
-    const batch = outbox.oldestRows(pending > batchRows ? backlogBatchRows : batchRows);
-    if (batch === undefined) return; // rows that are still in memory; they announce themselves
-    this.publish(mqttTopic(vehicle, 'telemetry'), encodeTelemetry(batch), false);
+    if (isBacklog) this.pace.spend(batch.times.length, clock.monotonicMs());
+    this.publish(mqttTopic(vehicle, 'telemetry'), payload, false);
     const last = batch.firstSequence + batch.times.length - 1;
     this.rows = this.takeOff(last, tries, (again) => {
       this.rows = undefined;
@@ -222,13 +270,42 @@ export class Uplink {
   }
 
   private sendEvents(tries: number): void {
-    const [event] = this.options.outbox.oldestEvents(1);
+    const [event] = this.options.outbox.nextEvents(1);
     if (event === undefined) return;
     this.publish(mqttTopic(this.options.vehicle, 'event'), Buffer.from(event.json), false);
     this.events = this.takeOff(event.sequence, tries, (again) => {
       this.events = undefined;
       this.sendEvents(again);
+      this.pump();
     });
+    this.events.first = tries === 0 && event.priority >= PRIORITY_ALARM;
+  }
+
+  /** Whether rows of this size may go up today; if not, they are looked at again. */
+  private affords(bytes: number): boolean {
+    const now = this.options.clock.wallMs();
+    if (this.budget.allows(bytes, now)) return true;
+    const nextDay = now + this.budget.nextDayMs(now);
+    // A day is longer than a clock may be trusted for: it could be set meanwhile.
+    this.resumeIn(Math.min(nextDay - now, BUDGET_LOOK_MS));
+    if (this.budgetSaid !== nextDay) {
+      this.budgetSaid = nextDay;
+      this.options.onProblem(
+        new CardanError(
+          'UPLINK_BUDGET',
+          `${this.budget.spent(now)} of ${this.budget.bytesMax} bytes of today (UTC) have been sent; ` +
+            'rows wait until tomorrow, events go on. Raise the budget if too many rows are dropped.',
+        ),
+      );
+    }
+    return false;
+  }
+
+  private resumeIn(ms: number): void {
+    this.resumeTimer ??= setTimeout(() => {
+      this.resumeTimer = undefined;
+      this.pump();
+    }, ms);
   }
 
   private takeOff(last: number, tries: number, again: (tries: number) => void): Flight {
@@ -245,6 +322,10 @@ export class Uplink {
   }
 
   private publish(topic: string, payload: Buffer, retain: boolean): void {
+    this.budget.spend(
+      payload.byteLength + topic.length + MESSAGE_OVERHEAD_BYTES,
+      this.options.clock.wallMs(),
+    );
     this.client.publish(topic, payload, { qos: 1, retain }, (error) => {
       if (error && !this.closed && this.client.connected)
         this.options.onProblem(

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -119,7 +119,7 @@ describe('Outbox', () => {
   it('names events by epoch and sequence', () => {
     const outbox = open({ eventsMax: 3 });
     for (let i = 0; i < 5; i++) boot(outbox);
-    const events = outbox.oldestEvents(10);
+    const events = outbox.nextEvents(10);
     expect(events.map(({ sequence }) => sequence)).toEqual([3, 4, 5]);
     expect(parseCloudEvent(events[0]?.json ?? '')).toMatchObject({
       id: `${outbox.epoch}-3`,
@@ -154,7 +154,16 @@ describe('Outbox', () => {
       () => new Database(join(dir, 'outbox.db')).exec('CREATE TABLE t (x)').close(),
       'OUTBOX_VERSION',
     ],
-    ['no database', () => writeFileSync(join(dir, 'outbox.db'), 'x'.repeat(5000)), 'DATA_DIR_NOT_WRITABLE'],
+    [
+      'an outbox of a later version',
+      () => {
+        open().close();
+        const db = new Database(join(dir, 'outbox.db'));
+        db.pragma('user_version = 3');
+        db.close();
+      },
+      'OUTBOX_VERSION',
+    ],
   ])('refuses a file that is %s, and says what to do', (_name, make, code) => {
     make();
     expect(open).toThrow(
