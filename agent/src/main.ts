@@ -20,6 +20,7 @@ import { CandumpSource } from './can/candump.ts';
 import type { CanSource } from './can/can-frame.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { parseDbc, type Dbc } from './dbc/index.ts';
+import { dbcLintCommand } from './dbc-lint.ts';
 import { decodeCommand } from './decode.ts';
 import { encodeCommand } from './encode.ts';
 import { mapAllSignals, readVssMap } from './vss.ts';
@@ -116,6 +117,18 @@ program
       out: process.stdout,
       err: process.stderr,
     });
+  });
+
+program
+  .command('dbc')
+  .description('Tools for DBC files.')
+  .command('lint')
+  .description('List what looks wrong in DBC files; the exit status is 1 when there is something.')
+  .argument('<files...>', 'DBC files')
+  .option('--json', 'one JSON object per file')
+  .action(async (paths: string[], { json = false }: { json?: boolean }) => {
+    const findings = await dbcLintCommand({ paths, json, out: process.stdout, err: process.stderr });
+    if (findings > 0) process.exitCode = 1;
   });
 
 await runCommand(program, process.argv);

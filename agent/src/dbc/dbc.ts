@@ -56,6 +56,8 @@ export interface Signal {
   selects: boolean;
   /** When the signal is in the frame; null: always. */
   branch: Branch | null;
+  /** Where the signal stands in the file, 1-based. */
+  line: number;
 }
 
 /** A multiplexed signal is there when its selector is there, and the selector's value is in one of the ranges. */

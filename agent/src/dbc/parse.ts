@@ -33,9 +33,7 @@ const FRAME_FORMATS = [
  * @throws CardanError DBC_INVALID when not one usable message is in it
  */
 export function parseDbc(source: Buffer | string, name = 'The DBC file'): Dbc {
-  const statements = readStatements(dbcText(source).replace(/\r\n?/g, '\n'));
-  const messages = new Builder(statements).messages();
-  const warnings = statements.warnings.sort((a, b) => a.line - b.line);
+  const { messages, warnings } = readDbcText(source);
   if (messages.length === 0) {
     const first = warnings[0];
     throw new CardanError(
@@ -46,6 +44,13 @@ export function parseDbc(source: Buffer | string, name = 'The DBC file'): Dbc {
     );
   }
   return { messages, warnings };
+}
+
+/** As {@link parseDbc}, but a file may also have no message. */
+export function readDbcText(source: Buffer | string): Dbc {
+  const statements = readStatements(dbcText(source).replace(/\r\n?/g, '\n'));
+  const messages = new Builder(statements).messages();
+  return { messages, warnings: statements.warnings.sort((a, b) => a.line - b.line) };
 }
 
 /** Puts messages together from what all statements say of them. */
@@ -132,6 +137,7 @@ class Builder {
       choices: this.#said.choices.get(id)?.names ?? null,
       selects: line.marker.endsWith('M'),
       branch,
+      line: line.line,
     };
   }
 
