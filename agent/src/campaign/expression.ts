@@ -69,25 +69,24 @@ const UNIT = /[A-Za-z_]\w*/y;
 const NAME = /[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*/y;
 const QUOTED = /'[^'\p{Cc}]{1,200}'|"[^"\p{Cc}]{1,200}"/uy;
 const SYMBOL = /<=|>=|==|!=|[<>+\-*/(),]/y;
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, min: 60_000 };
+const UNIT_MS: ReadonlyMap<string, number> = new Map([
+  ['ms', 1],
+  ['s', 1000],
+  ['min', 60_000],
+]);
 const FUNCTIONS = ['rising', 'falling', 'min', 'max', 'avg', 'hysteresis', 'abs', 'isnan'] as const;
 type FunctionName = (typeof FUNCTIONS)[number];
 
-/** How tightly a binary operator binds. */
-const POWER: Readonly<Record<string, number>> = {
-  or: 1,
-  and: 2,
-  '<': 4,
-  '<=': 4,
-  '>': 4,
-  '>=': 4,
-  '==': 4,
-  '!=': 4,
-  '+': 5,
-  '-': 5,
-  '*': 6,
-  '/': 6,
-};
+/** How tightly a binary operator binds. A map, since a name in the text can be `constructor`. */
+const POWER: ReadonlyMap<string, number> = new Map([
+  ['or', 1],
+  ['and', 2],
+  ...['<', '<=', '>', '>=', '==', '!='].map((operator) => [operator, 4] as const),
+  ['+', 5],
+  ['-', 5],
+  ['*', 6],
+  ['/', 6],
+]);
 const POWER_NOT = 3;
 const POWER_MINUS = 7;
 
@@ -135,7 +134,7 @@ class Parser {
     let left = this.prefix();
     for (;;) {
       const operator = this.operator();
-      const binds = operator === undefined ? 0 : (POWER[operator] ?? 0);
+      const binds = operator === undefined ? 0 : (POWER.get(operator) ?? 0);
       if (operator === undefined || binds <= power) break;
       const at = this.advance();
       const behind = this.token;
@@ -336,7 +335,7 @@ class Parser {
     if (!Number.isFinite(value)) throw this.bad({ kind: 'end', at, end }, `${digits} is too large a number`);
     const unit = this.match(UNIT, end);
     if (unit === undefined) return { kind: 'number', value, at, end };
-    const factor = Object.hasOwn(UNIT_MS, unit) ? UNIT_MS[unit] : undefined;
+    const factor = UNIT_MS.get(unit);
     if (factor === undefined)
       throw this.bad({ kind: 'end', at: end, end }, `"${unit}" is no unit of time; known are ms, s and min`);
     return { kind: 'duration', value: value * factor, at, end: end + unit.length };
