@@ -2,12 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CardanError } from '@cardan/shared';
 import { Condition } from '../../src/campaign/condition.ts';
-import {
-  EXPRESSION_LIMITS,
-  parseExpression,
-  type NumberNode,
-  type TruthNode,
-} from '../../src/campaign/expression.ts';
+import { parseExpression, type NumberNode, type TruthNode } from '../../src/campaign/expression.ts';
 import { MemoryBudget } from '../../src/campaign/memory-budget.ts';
 
 const NAMES = ['a', 'b', 'Vehicle.Speed', 'Door-1'];
