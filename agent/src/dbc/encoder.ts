@@ -12,7 +12,7 @@ import {
 import type { Dbc, Message, Signal } from './dbc.ts';
 import { exactRaw, putRawBits } from './exact.ts';
 import { roundHalfEven, toFloat16 } from './float16.ts';
-import { cut, type Piece, pieces } from './layout.ts';
+import { bytesNeeded, cut, type Piece, pieces } from './layout.ts';
 
 /** Encoders of all messages of a DBC. */
 export interface Encoder {
@@ -105,6 +105,14 @@ class CompiledMessage implements MessageEncoder {
     // A value that is missing is no number, and is refused if its branch is active.
     const ordered = signals.map((signal, i) => {
       const value = Object.hasOwn(named, signal.name) ? named[signal.name] : undefined;
+      if (bytesNeeded(signal) > message.length) {
+        // Its bits would be lost without a word.
+        if (value === undefined) return signal.offset;
+        throw new CardanError(
+          'DBC_ENCODE',
+          `${signal.name} is beyond the ${message.length} bytes of ${message.name}. Leave it out, or mend the DBC.`,
+        );
+      }
       if (typeof value === 'number' || value === undefined) return (scaled[i] = value);
       const ofName = typeof value === 'string' ? rawOfName(message, signal, value) : null;
       scaled[i] = ofName === null ? Number(value) : Number(ofName) * signal.scale + signal.offset;

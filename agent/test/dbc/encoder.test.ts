@@ -15,13 +15,16 @@ BO_ 3 Floats: 8 X
  SG_ F16 : 32|16@1- (1,0) [0|0] "" X
 BO_ 4 Wide: 8 X
  SG_ S64 : 7|64@0- (1,0) [0|0] "" X
+BO_ 5 Short: 1 X
+ SG_ In : 0|8@1+ (1,0) [0|0] "" X
+ SG_ Beyond : 8|8@1+ (1,0) [0|0] "" X
 VAL_ 2 Kind 7 "nothing more" ;
 SIG_VALTYPE_ 3 F32 : 1;
 SIG_VALTYPE_ 3 F16 : 1;
 `),
 );
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
-const encode = (message: string, values: Record<string, number>) =>
+const encode = (message: string, values: Record<string, number | bigint | string>) =>
   hex(encoder.message(message).encode(values));
 const refusal = (message: RegExp): unknown =>
   expect.objectContaining({ code: 'DBC_ENCODE', message: expect.stringMatching(message) as unknown });
@@ -83,5 +86,28 @@ describe('an encoder', () => {
     expect(encode('Wide', { S64: -(2 ** 63) })).toBe('8000000000000000');
     expect(encode('Wide', { S64: 2 ** 53 + 2 })).toBe('0020000000000002');
     expect(() => encode('Wide', { S64: 2 ** 63 })).toThrow(refusal(/cannot carry/));
+  });
+
+  it('writes a bigint with all digits, and refuses one that does not fit', () => {
+    expect(encode('Wide', { S64: 2n ** 63n - 1n })).toBe('7fffffffffffffff');
+    expect(encode('Wide', { S64: -(2n ** 63n) })).toBe('8000000000000000');
+    expect(() => encode('Wide', { S64: 2n ** 63n })).toThrow(refusal(/S64 of Wide cannot carry 92233720/));
+    expect(encode('Plain', { Temp: -30n, Signed: -2n })).toBe('14ffe000');
+  });
+
+  it('takes the names of values', () => {
+    expect(encode('Muxed', { Kind: 'nothing more' })).toBe('070000');
+    expect(() => encode('Muxed', { Kind: 'typo' })).toThrow(refusal(/has no value named "typo"/));
+    expect(() => encode('Plain', { Temp: 'on', Signed: 0 })).toThrow(refusal(/no value named "on"/));
+  });
+
+  it('refuses a value for a signal beyond its message, which would be lost', () => {
+    expect(encode('Short', { In: 7 })).toBe('07');
+    expect(() => encode('Short', { In: 7, Beyond: 1 })).toThrow(refusal(/Beyond is beyond the 1 bytes/));
+  });
+
+  it('finds a message by its id', () => {
+    expect(encoder.find(4, false)?.message.name).toBe('Wide');
+    expect(encoder.find(4, true)).toBeUndefined();
   });
 });
