@@ -49,8 +49,8 @@ export async function readStoredCodes(client: DiagnosticClient): Promise<Map<num
 /** The codes of one answer to mode 03: a count, and two bytes each. Zeros fill up, and are no code. */
 export function parseStoredCodes(answer: Uint8Array): string[] {
   const codes: string[] = [];
-  const count = answer[1] ?? 0;
-  for (let at = 2; at + 1 < answer.length && codes.length < count; at += 2)
+  const end = Math.min(answer.length, 2 + 2 * (answer[1] ?? 0));
+  for (let at = 2; at + 1 < end; at += 2)
     if (answer[at] !== 0 || answer[at + 1] !== 0) codes.push(troubleCode(answer[at]!, answer[at + 1]!));
   return codes;
 }
