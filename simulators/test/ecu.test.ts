@@ -94,7 +94,7 @@ test('each control unit says which PIDs it supports', async () => {
 test('PIDs are polled of the control unit that has them, each on its schedule', async () => {
   const { bus } = start();
   start({ requestId: 0x7e1, state: { ...state(), pids: new Map([[0x5c, Uint8Array.of(130)]]) } }, bus);
-  const seen = new Map<string, ObdValue & { unit: number }>();
+  const seen = new Map<string, ObdValue & { from: number }>();
   const done = new AbortController();
   stop.push(done);
   const poller = new ObdPoller({
@@ -102,12 +102,12 @@ test('PIDs are polled of the control unit that has them, each on its schedule', 
     timers: systemTimers,
     schedule: [0x0c, 0x05, 0x0d, 0x42, 0x5c, 0x2f].map((pid) => ({ pid, periodMs: 50 })),
     onValues: (values, _pid, unit) => {
-      for (const value of values) seen.set(value.name, { ...value, unit: unit });
+      for (const value of values) seen.set(value.name, { ...value, from: unit });
       if (seen.size === 5) done.abort();
     },
   });
   await poller.run(done.signal);
-  expect([...seen.values()].map(({ name, value, unit }) => [name, value, unit])).toEqual([
+  expect([...seen.values()].map(({ name, value, from }) => [name, value, from])).toEqual([
     ['EngineSpeed', 1726, 0x7e8],
     ['EngineCoolantTemperature', 83, 0x7e8],
     ['VehicleSpeed', 50, 0x7e8],
