@@ -41,8 +41,8 @@ export class DiagnosticClient {
     requests: 0,
     timeouts: 0,
     negative: 0,
-    /** Answers that nobody waited for any more. */
-    late: 0,
+    /** Frames and messages that we have not asked for, or that came too late. */
+    unasked: 0,
     /** Messages that were not whole. */
     lost: 0,
   };
@@ -60,6 +60,11 @@ export class DiagnosticClient {
   /** Takes a frame of the bus. False when it is no answer of a control unit. */
   receive(frame: CanFrame): boolean {
     if (this.#closed || frame.extended !== this.#extended || !this.#isAnswer(frame.id)) return false;
+    // Somebody else may ask, too (a dongle, a workshop's tester): the flow of answers to them is not ours to control.
+    if (!this.#links.get(frame.id)?.receiving && !this.#expecting?.wants(frame.id)) {
+      this.counters.unasked++;
+      return true;
+    }
     return this.#link(frame.id)?.receive(frame) ?? false;
   }
 
@@ -188,7 +193,7 @@ export class DiagnosticClient {
         this.#expecting?.lost(unit);
       },
       onMessage: (payload) => {
-        if (!this.#expecting?.take(unit, payload)) this.counters.late++;
+        if (!this.#expecting?.take(unit, payload)) this.counters.unasked++;
       },
     });
     this.#links.set(unit, link);
@@ -236,8 +241,12 @@ class Expectation {
     this.#open.clear();
   }
 
+  wants(unit: number): boolean {
+    return this.#unit === null || this.#unit === unit;
+  }
+
   coming(unit: number): void {
-    if (this.#unit === null || this.#unit === unit) this.#keepOpen(unit, MESSAGE_MS);
+    if (this.wants(unit)) this.#keepOpen(unit, MESSAGE_MS);
   }
 
   lost(unit: number): void {
@@ -247,7 +256,7 @@ class Expectation {
 
   /** Whether the message answers the request. */
   take(unit: number, payload: Uint8Array): boolean {
-    if (this.#unit !== null && this.#unit !== unit) return false;
+    if (!this.wants(unit)) return false;
     const service = this.#head[0]!;
     const negative = payload[0] === NEGATIVE && payload[1] === service;
     const positive =

@@ -134,7 +134,18 @@ describe('a request', () => {
     await answer(0x7e9, '03 41 0d 99');
     await answer(0x7e8, '03 41 0d 32');
     expect(Buffer.from(await speed).toString('hex')).toBe('410d32');
-    expect(diagnostics.counters.late).toBe(2);
+    expect(diagnostics.counters.unasked).toBe(2);
+  });
+
+  test("of somebody else's tester is left to that one: no flow control is sent", async () => {
+    const { diagnostics, sent, answer } = client();
+    await answer(0x7e8, '10 14 49 02 01 31 47 31');
+    const speed = diagnostics.request(0x7e8, bytes('010d'), 1, true);
+    await answer(0x7e9, '10 14 49 02 01 31 47 31');
+    await answer(0x7e8, '03 41 0d 32');
+    await speed;
+    expect(sent).toEqual(['7df 02010dcccccccccc']);
+    expect(diagnostics.counters.unasked).toBe(2);
   });
 
   test('fails when 32 wait already', async () => {
