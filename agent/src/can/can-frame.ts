@@ -15,13 +15,16 @@ export interface CanSource {
   frames(signal: AbortSignal): AsyncIterable<CanFrame[]>;
   /** Lines or datagrams that were no frame. */
   readonly malformed: number;
+  /** Frames that were on the bus and are lost, as far as the source can know: the kernel's count, and full queues. */
+  readonly dropped?: number;
 }
 
-/** A source that can be spoken to as well: for requests (OBD-II, UDS) and transport protocols. */
+/** A bus that can be spoken on, too: for requests such as OBD-II and UDS. */
 export interface CanBus extends CanSource {
   /**
-   * Puts one frame on the bus; its `time` is ignored. Frames leave in the order of the calls. Resolves when the
-   * controller, line or socket has taken it; rejects when it will not. A bus gives its own frames back to others only.
+   * Sends one frame; its time is not used. Resolves when the system has taken it.
+   *
+   * @throws CardanError CAN_SEND_FAILED
    */
   send(frame: CanFrame): Promise<void>;
 }

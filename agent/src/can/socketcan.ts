@@ -1,0 +1,170 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { CardanError, messageOf, systemCode } from '@cardan/shared';
+import type { CanBus, CanFrame } from './can-frame.ts';
+import { parseCandump } from './candump.ts';
+import type { KernelFilter } from './kernel-filters.ts';
+import { reopening, type ReopenOptions } from './reopen.ts';
+
+/** For the kernel's queue: about 10,000 frames. Beyond net.core.rmem_max only with the right CAP_NET_ADMIN. */
+const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
+/** Longest line: 64 bytes of CAN FD take 170 characters. */
+const LINE_CHARACTERS_MAX = 1024;
+/** Frames that may wait to be sent; requests are few and far between. */
+const SENDING_MAX = 64;
+const DROPPED = /^DROPCOUNT: dropped \d+ CAN frames? on .* socket \(total drops (-?\d+)\)/;
+
+export interface SocketCanOptions extends ReopenOptions {
+  /** `can0`. */
+  interface: string;
+  /** Of the kernel; without them all frames come. */
+  filters?: readonly KernelFilter[] | undefined;
+}
+
+/**
+ * A CAN interface of Linux. Node.js has no AF_CAN, so that `candump` of can-utils reads it: every distribution has it,
+ * it needs no native module here, and it shows the kernel's count of lost frames (SO_RXQ_OVFL). When this process is too
+ * slow, the pipe fills, candump waits, and the kernel counts: no loss is silent. `cansend` sends.
+ */
+export class SocketCanSource implements CanBus {
+  malformed = 0;
+  /** Remote frames, skipped. */
+  remote = 0;
+  /** Error frames, skipped. */
+  errors = 0;
+  #droppedBefore = 0;
+  #droppedNow = 0;
+  #sending = 0;
+  #sent: Promise<unknown> = Promise.resolve();
+  readonly #options: SocketCanOptions;
+
+  constructor(options: SocketCanOptions) {
+    this.#options = options;
+  }
+
+  /** The kernel tells it with the next frame that it delivers, so losses at the end of a burst are seen a frame later. */
+  get dropped(): number {
+    return this.#droppedBefore + this.#droppedNow;
+  }
+
+  frames(signal: AbortSignal): AsyncGenerator<CanFrame[]> {
+    return reopening((s) => this.#read(s), signal, this.#options);
+  }
+
+  async send(frame: CanFrame): Promise<void> {
+    if (this.#sending >= SENDING_MAX)
+      throw new CardanError(
+        'CAN_SEND_FAILED',
+        `${SENDING_MAX} frames wait to be sent on ${this.#options.interface}.`,
+      );
+    this.#sending++;
+    const done = this.#sent.then(() => this.#send(frame));
+    this.#sent = done.catch(() => undefined);
+    try {
+      await done;
+    } finally {
+      this.#sending--;
+    }
+  }
+
+  async #send({ id, extended, fd, data }: CanFrame): Promise<void> {
+    const name = this.#options.interface;
+    const digits = id
+      .toString(16)
+      .toUpperCase()
+      .padStart(extended ? 8 : 3, '0');
+    const child = spawn(
+      'cansend',
+      [name, `${digits}#${fd ? '#0' : ''}${Buffer.from(data).toString('hex')}`],
+      {
+        stdio: ['ignore', 'ignore', 'pipe'],
+      },
+    );
+    const ended = await endOf(child);
+    if (ended.status !== 0)
+      throw new CardanError('CAN_SEND_FAILED', `Cannot send on ${name}: ${ended.words}. Is it up?`);
+  }
+
+  async *#read(signal: AbortSignal): AsyncGenerator<CanFrame[]> {
+    const { interface: name, filters } = this.#options;
+    const list = (filters ?? [])
+      .map(({ id, mask }) => `,${filterId(id)}:${mask.toString(16).toUpperCase()}`)
+      .join('');
+    const child = spawn('candump', ['-L', '-d', '-r', String(RECEIVE_BUFFER_BYTES), name + list], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const ended = endOf(child);
+    const stop = () => void child.kill();
+    signal.addEventListener('abort', stop, { once: true });
+    let opened = false;
+    try {
+      let rest = '';
+      for await (const chunk of child.stdout.setEncoding('latin1') as AsyncIterable<string>) {
+        opened = true;
+        const lines = (rest + chunk).split('\n');
+        rest = lines.pop() ?? '';
+        if (rest.length > LINE_CHARACTERS_MAX) {
+          rest = '';
+          this.malformed++;
+        }
+        const frames = lines.flatMap((line) => this.#line(line) ?? []);
+        if (frames.length > 0) yield frames;
+        if (signal.aborted) return;
+      }
+      const { words } = await ended;
+      if (signal.aborted) return;
+      throw new CardanError(
+        opened ? 'CAN_BUS_DOWN' : 'CAN_UNAVAILABLE',
+        `${name}: ${words}. "ip -details link show ${name}" shows its state; ` +
+          `"ip link set ${name} up type can bitrate 500000" starts it. It is tried again.`,
+      );
+    } finally {
+      signal.removeEventListener('abort', stop);
+      child.kill();
+      await ended;
+      this.#droppedBefore += this.#droppedNow;
+      this.#droppedNow = 0;
+    }
+  }
+
+  #line(line: string): CanFrame | undefined {
+    const dropped = DROPPED.exec(line);
+    if (dropped) {
+      this.#droppedNow = Number(dropped[1]) >>> 0; // candump prints the unsigned count as a signed one
+      return undefined;
+    }
+    try {
+      const parsed = parseCandump(line);
+      if (parsed.kind === 'data') return parsed.frame;
+      if (parsed.kind === 'remote') this.remote++;
+      else this.errors++;
+    } catch {
+      this.malformed++;
+    }
+    return undefined;
+  }
+}
+
+/** Eight digits are an extended id for newer candumps, three a standard one; older ones go by the flag in the number. */
+function filterId(id: number): string {
+  return id.toString(16).toUpperCase().padStart(3, '0');
+}
+
+/** Never rejects. */
+async function endOf(child: ChildProcess): Promise<{ status: number | null; words: string }> {
+  let words = '';
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    words = (words + text).slice(-500);
+  });
+  try {
+    await once(child, 'close');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT')
+      return { status: null, words: `there is no program ${child.spawnfile} here; install can-utils` };
+    return { status: null, words: messageOf(error) };
+  }
+  return {
+    status: child.exitCode,
+    words: words.trim().replaceAll('\n', ' ') || `${child.spawnfile} has ended`,
+  };
+}
