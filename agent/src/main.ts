@@ -9,6 +9,7 @@ import {
   mqttConnection,
   mqttOptions,
   numberBetween,
+  portNumber,
   problemPrinter,
   runCommand,
   stopSignal,
@@ -16,6 +17,7 @@ import {
   type MqttFiles,
 } from '@cardan/shared';
 import { Agent } from './agent.ts';
+import { agentMetrics, serveMetrics } from './agent-metrics.ts';
 import { CandumpSource } from './can/candump.ts';
 import type { CanSource } from './can/can-frame.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
@@ -23,6 +25,7 @@ import { parseDbc, type Dbc } from './dbc/index.ts';
 import { dbcLintCommand } from './dbc-lint.ts';
 import { decodeCommand } from './decode.ts';
 import { encodeCommand } from './encode.ts';
+import { SdNotify } from './sd-notify.ts';
 import { mapAllSignals, readVssMap } from './vss.ts';
 
 const program = new Command('cardan-agent')
@@ -39,6 +42,7 @@ interface RunOptions extends MqttFiles {
   root?: string;
   period: number;
   speed: number;
+  metricsPort?: number;
 }
 
 /** The options of `run`, which `doctor` takes, too: it checks what `run` would be given. */
@@ -72,6 +76,11 @@ function runOptions(command: Command): Command {
       'pace of a recording: 1 as recorded, 0 as fast as possible',
       numberBetween(0, 1_000_000),
       1,
+    )
+    .addOption(
+      new Option('--metrics-port <port>', 'serve /metrics for Prometheus on 127.0.0.1')
+        .env('CARDAN_METRICS_PORT')
+        .argParser(portNumber),
     );
 }
 
@@ -158,6 +167,15 @@ async function run(options: RunOptions): Promise<void> {
     onProblem: problemPrinter(),
   });
   process.stderr.write(`${vehicle}: ${map.columns.length} signals (set ${map.set.id}) to ${options.mqtt}\n`);
+  const metrics =
+    options.metricsPort === undefined
+      ? undefined
+      : await serveMetrics(options.metricsPort, () => agentMetrics(agent, source.dropped ?? 0));
+  const systemd = new SdNotify({
+    environment: process.env,
+    onProblem: (message) => process.stderr.write(`${message}\n`),
+  });
+  void systemd.ready(`${vehicle}: ${map.columns.length} signals to ${options.mqtt}`);
   try {
     await agent.play(source, stop);
     agent.flush();
@@ -173,7 +191,8 @@ async function run(options: RunOptions): Promise<void> {
   } finally {
     const { received, unknown, malformed } = agent.frameCounts;
     const pending = agent.pendingRows;
-    await agent.stop();
+    metrics?.close();
+    await Promise.all([systemd.stopping(), agent.stop()]);
     process.stderr.write(
       `${vehicle}: ${received} frames (${unknown} with an id that the DBC does not have, ${malformed} malformed lines); ` +
         `${pending === 0 ? 'all rows are in the log' : `${pending} rows wait in the outbox`}\n`,
