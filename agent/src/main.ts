@@ -18,8 +18,8 @@ import {
 } from '@cardan/shared';
 import { Agent } from './agent.ts';
 import { agentMetrics, serveMetrics } from './agent-metrics.ts';
-import { CandumpSource } from './can/candump.ts';
-import type { CanSource } from './can/can-frame.ts';
+import { kernelFilters } from './can/kernel-filters.ts';
+import { openSource } from './can/open-source.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { parseDbc, type Dbc } from './dbc/index.ts';
 import { dbcLintCommand } from './dbc-lint.ts';
@@ -33,7 +33,7 @@ const program = new Command('cardan-agent')
   .version(AGENT_VERSION);
 
 interface RunOptions extends MqttFiles {
-  can: string;
+  can: string[];
   dbc: string;
   vss?: string;
   vehicle: string;
@@ -50,7 +50,9 @@ function runOptions(command: Command): Command {
   return mqttOptions(command)
     .requiredOption(
       '--can <source>',
-      'where frames come from: candump:FILE (candump -L format; - for standard input)',
+      'where frames come from; several times for several buses: candump:FILE (- for standard input), ' +
+        'socketcan:can0, slcan:/dev/ttyACM0[@BITRATE], udp:GROUP[%INTERFACE][:PORT]',
+      (text: string, before: string[] = []) => [...before, text],
     )
     .requiredOption('--dbc <file>', 'DBC file that describes the frames')
     .option(
@@ -151,7 +153,12 @@ async function run(options: RunOptions): Promise<void> {
     );
   const dbc = readDbc(options.dbc);
   const map = options.vss === undefined ? mapAllSignals(dbc) : readVssMap(options.vss, dbc);
-  const source = openSource(options.can, options.speed);
+  const source = openSource(options.can, {
+    speed: options.speed,
+    filters: kernelFilters(dbc),
+    onMalformed: (path, line, message) => process.stderr.write(`${path}:${line}: ${message}\n`),
+    onProblem: problemPrinter(),
+  });
   const stop = stopSignal();
   const agent = await Agent.start({
     vehicle,
@@ -217,19 +224,4 @@ function readDbc(path: string): Dbc {
   if (dbc.warnings.length > 20)
     process.stderr.write(`${path}: and ${dbc.warnings.length - 20} more warnings\n`);
   return dbc;
-}
-
-function openSource(text: string, speed: number): CanSource {
-  const [kind, ...rest] = text.split(':');
-  const path = rest.join(':');
-  if (kind === 'candump' && path !== '')
-    return new CandumpSource({
-      path,
-      speed: speed === 0 ? Number.POSITIVE_INFINITY : speed,
-      onMalformed: (line, message) => process.stderr.write(`${path}:${line}: ${message}\n`),
-    });
-  throw new CardanError(
-    'CAN_SOURCE_UNKNOWN',
-    `"${text}" is no CAN source. Use candump:FILE, or candump:- for standard input.`,
-  );
 }
