@@ -10,7 +10,7 @@ export class FrameQueue {
   dropped = 0;
   #waiting: CanFrame[] = [];
   #ended = false;
-  #error: unknown;
+  #error: Error | undefined;
   #wake: (() => void) | undefined;
   readonly #max: number;
 
@@ -28,7 +28,7 @@ export class FrameQueue {
   }
 
   /** What waits is still read; then the reader ends, or gets the error. */
-  end(error?: unknown): void {
+  end(error?: Error): void {
     this.#ended = true;
     this.#error ??= error;
     this.#wake?.();

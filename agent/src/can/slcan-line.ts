@@ -65,7 +65,7 @@ export class SlcanLines {
   #skipping = false;
 
   push(text: string): (string | null)[] {
-    const parts = (this.#open + text).split(/[\r\x07]/);
+    const parts = (this.#open + text).replaceAll('\u0007', '\r').split('\r');
     this.#open = parts.pop()!;
     const lines: (string | null)[] = [];
     for (const part of parts) {

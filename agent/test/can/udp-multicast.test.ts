@@ -71,7 +71,7 @@ describe('a source on UDP multicast', () => {
         socket.send(datagram, port!, '239.74.163.3', (error) => (error ? reject(error) : resolve()));
       });
     const got = await next;
-    expect(got.value?.map((f: CanFrame) => ({ ...plain(f), time: f.time }))).toEqual([
+    expect((got.value as CanFrame[]).map((f) => ({ ...plain(f), time: f.time }))).toEqual([
       { ...plain(frame), time: 7 },
     ]);
     expect(source.malformed).toBe(3);
