@@ -31,7 +31,7 @@ export interface OutboxFile {
 
 /**
  * Opens the file, makes it if there is none, and brings one of version 1 up to date. Throws what SQLite throws if
- * the file is damaged: `isCorrupt` knows it.
+ * the file is damaged or its disk full: `isCorrupt` and `isDiskTrouble` know it.
  */
 export function openFile(options: FileOptions): OutboxFile {
   let db: Database.Database | undefined;
@@ -51,6 +51,8 @@ export function openFile(options: FileOptions): OutboxFile {
   } catch (cause) {
     db?.close();
     if (cause instanceof CardanError || isCorrupt(cause)) throw cause;
+    // It may be better later; a folder that is not there, or belongs to somebody else, will not.
+    if (/^SQLITE_(FULL|IOERR)/.test(systemCode(cause) ?? '')) throw cause;
     throw new CardanError(
       'DATA_DIR_NOT_WRITABLE',
       `Cannot open the outbox ${options.path} (${systemCode(cause) ?? String(cause)}). ` +

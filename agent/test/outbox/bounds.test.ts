@@ -1,0 +1,139 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Outbox } from '../../src/outbox.ts';
+import { addAlarm, addBoot, addRows, context, FakeClock, openOutbox, takeAll } from './fixture.ts';
+
+let dir: string;
+let outbox: Outbox;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'outbox-'));
+});
+afterEach(() => {
+  outbox.close();
+  rmSync(dir, { recursive: true });
+});
+
+const low = { campaign: 'low', priority: 1 };
+const high = { campaign: 'high', priority: 8 };
+
+describe('a full outbox', () => {
+  it('drops the oldest of the lowest priority first, and counts them by campaign for good', () => {
+    outbox = openOutbox(dir, { rowsMax: 10 });
+    addRows(outbox, 0, 3, high);
+    addRows(outbox, 3, 6, low);
+    addRows(outbox, 6, 9);
+    addRows(outbox, 9, 14, high);
+    expect(outbox.droppedBy).toEqual({ low: { rows: 3, events: 0 }, '': { rows: 1, events: 0 } });
+    outbox.close();
+    outbox = openOutbox(dir, { rowsMax: 10 });
+    expect(outbox.droppedBy).toEqual({ low: { rows: 3, events: 0 }, '': { rows: 1, events: 0 } });
+    expect(outbox.dropped).toEqual({ rows: 4, events: 0 });
+    expect(takeAll(outbox)).toEqual([0, 1, 2, 7, 8, 9, 10, 11, 12, 13]);
+  });
+
+  it('keeps to its bytes, and so does its file', () => {
+    const bytesMax = 1_000_000;
+    outbox = openOutbox(dir, { bytesMax });
+    const values = new Float32Array(50);
+    for (let time = 0; time < 20_000; time++) {
+      outbox.addRow(time, values, undefined, context);
+      if (time % 100 === 99) outbox.flush();
+    }
+    expect(outbox.pendingBytes).toBeLessThanOrEqual(bytesMax);
+    expect(outbox.pendingBytes).toBeGreaterThan(bytesMax * 0.99);
+    expect(outbox.pendingRows + outbox.dropped.rows).toBe(20_000);
+    expect(statSync(join(dir, 'outbox.db')).size).toBeLessThan(1.5 * bytesMax);
+    expect(takeAll(outbox).at(-1)).toBe(19_999);
+    expect(outbox.pendingBytes).toBe(0);
+  });
+
+  it('keeps alarms when it drops events', () => {
+    outbox = openOutbox(dir, { eventsMax: 3 });
+    addAlarm(outbox, 1);
+    for (let time = 2; time < 6; time++) addBoot(outbox, time);
+    addAlarm(outbox, 6);
+    expect(outbox.nextEvents(10).map(({ sequence }) => sequence)).toEqual([5, 6, 1]);
+    expect(outbox.dropped.events).toBe(3);
+  });
+});
+
+describe('rows that wait for too long', () => {
+  const ageMaxMs = 3_600_000;
+
+  it('go, whatever time they were measured at, and are counted', () => {
+    const clock = new FakeClock();
+    outbox = openOutbox(dir, { ageMaxMs, clock });
+    addRows(outbox, 0, 1500, low);
+    clock.pass(ageMaxMs - 1);
+    addRows(outbox, 1500, 1510);
+    expect(outbox.pendingRows).toBe(1510);
+    clock.pass(120_000);
+    addRows(outbox, 1510, 1511);
+    expect(outbox.droppedBy).toEqual({ low: { rows: 1500, events: 0 } });
+    expect(outbox.pendingRows).toBe(11);
+  });
+
+  it('do not go when the clock jumps', () => {
+    const clock = new FakeClock();
+    outbox = openOutbox(dir, { ageMaxMs, clock });
+    addRows(outbox, 0, 10);
+    clock.wall += 100 * ageMaxMs;
+    clock.monotonic += 120_000;
+    addRows(outbox, 10, 11);
+    expect(outbox.pendingRows).toBe(11);
+  });
+
+  it('have their age counted over a restart of the computer, if its clock was known', () => {
+    const clock = new FakeClock();
+    for (const [boot, known] of [
+      ['boot-1', true],
+      ['boot-2', false],
+    ] as const) {
+      clock.boot = boot;
+      clock.isKnown = known;
+      outbox = openOutbox(dir, { ageMaxMs, clock });
+      addRows(outbox, 0, 10, { campaign: boot });
+      outbox.close();
+    }
+    clock.pass(2 * ageMaxMs);
+    clock.boot = 'boot-3';
+    clock.monotonic = 5;
+    clock.isKnown = true;
+    outbox = openOutbox(dir, { ageMaxMs, clock });
+    addRows(outbox, 0, 1);
+    expect(outbox.droppedBy).toEqual({ 'boot-1': { rows: 10, events: 0 } });
+  });
+});
+
+it('takes over an outbox of version 1, with its epoch, numbers, rows, events and losses', () => {
+  const old = new Database(join(dir, 'outbox.db'));
+  old.pragma('journal_mode = WAL');
+  old.exec(`
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE contexts (
+      id INTEGER PRIMARY KEY, signal_set TEXT NOT NULL, model_name TEXT NOT NULL, model_version TEXT NOT NULL);
+    CREATE TABLE rows (
+      sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+      time INTEGER NOT NULL, "values" BLOB NOT NULL, score REAL, context INTEGER NOT NULL);
+    CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL);
+    INSERT INTO meta VALUES ('epoch', 77), ('dropped_rows', 4), ('dropped_events', 1);
+    INSERT INTO contexts VALUES (1, 'abc', '', '');
+    INSERT INTO rows (time, "values", context) VALUES (10, x'00000000', 1), (11, x'00000000', 1), (12, x'00000000', 1);
+    DELETE FROM rows WHERE sequence = 3;
+    INSERT INTO events (json) VALUES ('{}');
+    PRAGMA application_id = ${0x4372644f};
+    PRAGMA user_version = 1;
+  `);
+  old.close();
+  outbox = openOutbox(dir);
+  expect(outbox.epoch).toBe(77);
+  expect(outbox.nextSequence).toBe(4);
+  expect(outbox.droppedBy).toEqual({ '': { rows: 4, events: 1 } });
+  expect(outbox.nextEvents(5)).toMatchObject([{ sequence: 1, json: '{}' }]);
+  addRows(outbox, 13, 14);
+  expect(takeAll(outbox)).toEqual([10, 11, 13]);
+  expect(outbox.pendingBytes).toBe(0);
+});
