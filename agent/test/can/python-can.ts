@@ -61,8 +61,8 @@ export function startPeer(script: string, args: string[]) {
   const lines = createInterface({ input: process_.stdout })[Symbol.asyncIterator]();
   return {
     async line(): Promise<string> {
-      const { done, value } = await lines.next();
-      if (done) throw new Error(`${script} has ended`);
+      const { done, value } = (await lines.next()) as IteratorResult<string, undefined>;
+      if (done === true) throw new Error(`${script} has ended`);
       return value;
     },
     tell(request: object): void {

@@ -68,7 +68,7 @@ describe('a source on UDP multicast', () => {
       encodePythonCan(frame),
     ])
       await new Promise<void>((resolve, reject) => {
-        socket.send(datagram, port!, '239.74.163.3', (error) => (error ? reject(error) : resolve()));
+        socket.send(datagram, port, '239.74.163.3', (error) => (error ? reject(error) : resolve()));
       });
     const got = await next;
     expect((got.value as CanFrame[]).map((f) => ({ ...plain(f), time: f.time }))).toEqual([
