@@ -1,6 +1,3 @@
-import type { UplinkOptions } from './uplink.ts';
-import type { OutboxOptions } from './outbox.ts';
-
 export const AGENT_VERSION = '0.1.0';
 
 /** Defaults of the agent. Times in milliseconds. */
@@ -22,7 +19,7 @@ export const AGENT_DEFAULTS = {
     backlogRowsPerSecond: 2000,
     /** Not metered. */
     dayBytesMax: Number.POSITIVE_INFINITY,
-  } satisfies Partial<UplinkOptions>,
+  },
   outbox: {
     /** Eleven days at one row a second; about 120 MB with 20 signals. */
     rowsMax: 1_000_000,
@@ -35,5 +32,5 @@ export const AGENT_DEFAULTS = {
     memoryRowsMax: 10_000,
     memoryEventsMax: 1000,
     synchronous: 'NORMAL',
-  } satisfies Partial<OutboxOptions>,
+  },
 } as const;

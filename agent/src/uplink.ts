@@ -149,19 +149,21 @@ export class Uplink {
     clearTimeout(this.resumeTimer);
     clearTimeout(this.rows?.timer);
     clearTimeout(this.events?.timer);
-    if (this.client.connected) {
-      await this.client.publishAsync(
-        mqttTopic(this.options.vehicle, 'status'),
-        JSON.stringify({ online: false }),
-        {
+    const { client } = this;
+    if (client.connected) {
+      // The broker may go in this very moment, and the goodbye would wait for it to come back.
+      const lost = new Promise<void>((resolve) => {
+        client.once('close', () => resolve());
+      });
+      const said = client
+        .publishAsync(mqttTopic(this.options.vehicle, 'status'), JSON.stringify({ online: false }), {
           qos: 1,
           retain: true,
-        },
-      );
-      await this.client.endAsync();
-    } else {
-      await this.client.endAsync(true);
+        })
+        .catch(() => undefined);
+      await Promise.race([said, lost]);
     }
+    await client.endAsync(!client.connected);
   }
 
   private connected(): void {

@@ -186,4 +186,15 @@ describe('Uplink', () => {
     await gone;
     expect(seen).toEqual(['{"online":true}', '1', '2', '3', '{"online":false}']);
   });
+
+  it('ends also when the broker goes while it says goodbye', async () => {
+    const uplink = start();
+    await once(aedes, 'subscribe');
+    aedes.authorizePublish = (client, packet, callback) => {
+      if (String(packet.payload) === '{"online":false}') client?.conn.destroy();
+      else callback(null);
+    };
+    await uplink.close();
+    expect(uplink.connectedNow).toBe(false);
+  });
 });
