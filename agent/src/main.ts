@@ -45,7 +45,7 @@ interface RunOptions extends MqttFiles {
   metricsPort?: number;
 }
 
-/** The options of `run`, which `doctor` takes, too: it checks what `run` would be given. */
+/** The options of `run`. */
 function runOptions(command: Command): Command {
   return mqttOptions(command)
     .requiredOption(
