@@ -198,15 +198,12 @@ class RowBuffer {
     const { times, values } = this.all();
     const needed = this.rows + more;
     const size = needed <= this.#times.length / 2 ? this.#times.length : Math.max(needed, 2 * this.rows);
-    if (size === this.#times.length) {
-      this.#times.set(times);
-      this.#values.set(values);
-    } else {
+    if (size > this.#times.length) {
       this.#times = new Float64Array(size);
       this.#values = new Float32Array(size * this.#signals);
-      this.#times.set(times);
-      this.#values.set(values);
     }
+    this.#times.set(times);
+    this.#values.set(values);
     this.#begin = 0;
   }
 }
