@@ -443,7 +443,7 @@ export class Outbox {
       times[i] = record.time;
       scores[i] = record.score ?? Number.NaN;
     }
-    const { signalSet, modelName, modelVersion } = store.contextOf(first.context);
+    const { signalSet, modelName, modelVersion, campaign = '' } = store.contextOf(first.context);
     return {
       signalSet,
       modelName,
@@ -453,6 +453,7 @@ export class Outbox {
       times,
       values,
       scores: modelName !== '' ? scores : new Float32Array(0),
+      ...(campaign === '' ? {} : { campaign }),
     };
   }
 }

@@ -67,7 +67,7 @@ function quickSpan(bytes: Uint8Array): TelemetrySpan | undefined {
       deltasEnd = at + value;
     } else if (tag === 0x32 && value % 4 === 0) valuesBytes = value;
     else if (tag === 0x3a && value % 4 === 0) scoresBytes = value;
-    else if (tag !== 0x42 && tag !== 0x4a) return undefined;
+    else if (tag !== 0x42 && tag !== 0x4a && tag !== 0x52) return undefined;
     at += value;
   }
 

@@ -27,6 +27,7 @@ const batch = fc
     scored: fc.boolean(),
     signalSet: fc.string(),
     modelName: fc.string(),
+    campaign: fc.string(),
     epoch: fc.maxSafeNat(),
     firstSequence: fc.maxSafeNat(),
     start: fc.integer({ min: 0, max: 8_639_999_000_000_000 }),

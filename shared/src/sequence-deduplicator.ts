@@ -47,6 +47,14 @@ export class SequenceDeduplicator {
     return fresh;
   }
 
+  /**
+   * Notes rows that the reader has no use for, such as those of a campaign: left out, each would be a gap
+   * between those of use.
+   */
+  skip(vehicle: string, epoch: number, first: number, count: number): void {
+    this.#ranges(vehicle, epoch).add(first, first + count);
+  }
+
   /** Everything that is known, to go on from there later. */
   snapshot(): DeduplicatorSnapshot {
     const vehicles = [...this.#vehicles].map(

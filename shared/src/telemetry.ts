@@ -10,7 +10,7 @@ import { CardanError } from './errors.ts';
  *   2 outbox_epoch  varint      7 scores        len, packed fixed32
  *   3 first_seq     varint      8 model_name    len
  *   4 start_time    varint      9 model_version len
- *   5 time_delta    len, packed varint
+ *   5 time_delta    len, packed varint    10 campaign      len
  */
 export interface TelemetryBatch {
   signalSet: string;
@@ -24,6 +24,8 @@ export interface TelemetryBatch {
   scores: Float32Array;
   modelName: string;
   modelVersion: string;
+  /** The campaign that asked for these rows; without one they are the car's regular ones. */
+  campaign?: string;
 }
 
 export interface ScoreBatch {
@@ -55,6 +57,7 @@ export function encodeTelemetry(batch: TelemetryBatch): Buffer {
   writer.floats(7, batch.scores);
   writer.string(8, batch.modelName);
   writer.string(9, batch.modelVersion);
+  writer.string(10, batch.campaign ?? '');
   return writer.finish();
 }
 
@@ -83,6 +86,7 @@ export function decodeTelemetry(bytes: Uint8Array): TelemetryBatch {
     else if (reader.is(7, LEN)) batch.scores = reader.floats();
     else if (reader.is(8, LEN)) batch.modelName = reader.string();
     else if (reader.is(9, LEN)) batch.modelVersion = reader.string();
+    else if (reader.is(10, LEN)) batch.campaign = reader.string();
     else reader.skip();
   }
   batch.times = reader.times(startTime, deltas);

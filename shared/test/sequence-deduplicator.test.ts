@@ -80,6 +80,17 @@ describe('SequenceDeduplicator', () => {
     expect(numbers(seen)).toBe(small);
   });
 
+  it('needs no more memory when it skips what is of no use, and does not count it', () => {
+    const [seen, plain] = [new SequenceDeduplicator(), new SequenceDeduplicator()];
+    plain.fresh('a', 1, 0, 1000);
+    for (let first = 0; first < 1000; first += 2) {
+      expect(seen.fresh('a', 1, first, 1)).toEqual([[0, 1]]);
+      seen.skip('a', 1, first + 1, 1);
+    }
+    seen.skip('a', 1, 0, 1000);
+    expect(seen.snapshot()).toEqual(plain.snapshot());
+  });
+
   it('remembers a bounded number of gaps and outboxes, and forgets the oldest', () => {
     const seen = new SequenceDeduplicator();
     for (let i = 0; i < 100_000; i++) seen.fresh('car', 1, 2 * i, 1);

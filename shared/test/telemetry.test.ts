@@ -35,8 +35,8 @@ const times = (rows: number) =>
     });
 
 const telemetry: fc.Arbitrary<TelemetryBatch> = fc
-  .tuple(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 20 }), fc.boolean())
-  .chain(([rows, signals, scored]) =>
+  .tuple(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 20 }), fc.boolean(), fc.boolean())
+  .chain(([rows, signals, scored, ofCampaign]) =>
     fc.record({
       signalSet: fc.string({ minLength: 1, maxLength: 20 }),
       epoch: whole,
@@ -46,6 +46,7 @@ const telemetry: fc.Arbitrary<TelemetryBatch> = fc
       scores: floats(scored ? rows : 0),
       modelName: text,
       modelVersion: text,
+      ...(ofCampaign ? { campaign: fc.constantFrom('brakes', 'tyres') } : {}),
     }),
   );
 
@@ -74,6 +75,7 @@ const telemetryObject = (batch: TelemetryBatch) => ({
   scores: Array.from(batch.scores),
   modelName: batch.modelName,
   modelVersion: batch.modelVersion,
+  campaign: batch.campaign ?? '',
 });
 const scoresObject = (batch: ScoreBatch) => ({
   outboxEpoch: String(batch.epoch),
@@ -115,6 +117,11 @@ describe('TelemetryBatch', () => {
         expect(decodeTelemetry(bytes)).toEqual(batch);
       }),
     );
+  });
+
+  it('names the campaign only when there is one', () => {
+    expect(decodeTelemetry(encodeTelemetry(example))).not.toHaveProperty('campaign');
+    expect(decodeTelemetry(encodeTelemetry({ ...example, campaign: 'brakes' })).campaign).toBe('brakes');
   });
 
   it('comes back bit for bit, wherever its bytes begin in memory', () => {

@@ -246,6 +246,12 @@ export class FleetProjection {
     const signals = batch.values.length / count;
     const vehicle = this.vehicleOf(id, now);
     if (live) vehicle.heardAt = now;
+    // The page shows the regular rows; a campaign's have other columns and another pace.
+    if (batch.campaign !== undefined) {
+      this.rowsSeen.skip(id, batch.epoch, batch.firstSequence, count);
+      this.touch(vehicle, now);
+      return;
+    }
     if (vehicle.signalSet !== batch.signalSet || vehicle.rows?.signals !== signals) {
       vehicle.signalSet = batch.signalSet;
       vehicle.rows?.release();

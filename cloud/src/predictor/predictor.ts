@@ -120,6 +120,11 @@ export class Predictor {
     const batch = telemetryOf(value, this.onProblem);
     if (batch === undefined) return undefined;
     const rows = batch.times.length;
+    // A campaign's rows have other columns and another pace: models are of the regular rows.
+    if (batch.campaign !== undefined) {
+      this.duplicates.skip(key, batch.epoch, batch.firstSequence, rows);
+      return undefined;
+    }
     const signals = batch.values.length / rows;
     const model = this.models.get(batch.signalSet);
     const state = this.vehicleState(key, model);

@@ -168,6 +168,8 @@ export class Trainer {
         const batch = telemetryOf(value, this.onProblem);
         if (batch === undefined) continue;
         taken += batch.times.length;
+        // What a campaign asked for is trained on when somebody asks; by itself the fleet's regular rows are.
+        if (batch.campaign !== undefined) continue;
         const rows = rowsWithin(batch.times, times);
         if (rows === 0) continue;
         const progress = this.progress(batch.signalSet);

@@ -81,7 +81,11 @@ export async function readTrainingData(
     for (const { key, value } of records) {
       if (key === null || value === null) continue;
       const batch = telemetryOf(value, () => malformed++);
-      if (batch?.signalSet !== query.signalSet) continue;
+      if (batch === undefined) continue;
+      if (batch.signalSet !== query.signalSet) {
+        duplicates.skip(key, batch.epoch, batch.firstSequence, batch.times.length);
+        continue;
+      }
       taken += batch.times.length;
       const vehicleAlarms = alarms.get(key) ?? [];
       for (const range of duplicates.fresh(key, batch.epoch, batch.firstSequence, batch.times.length)) {

@@ -34,6 +34,7 @@ export interface Rows {
   scores?: number[];
   version?: string;
   set?: string;
+  campaign?: string;
 }
 
 /** Rows of one vehicle as a record of `telemetry`. */
@@ -53,6 +54,7 @@ export function telemetry(rows: Rows): NewRecord {
       scores: Float32Array.from(scores),
       modelName: version === '' ? '' : MODEL,
       modelVersion: version,
+      ...(rows.campaign === undefined ? {} : { campaign: rows.campaign }),
     }),
   };
 }

@@ -148,6 +148,18 @@ describe('a car', () => {
     expect(fleet.vehicle('a', NOW)?.rows.times).toEqual([NOON, NOON - 3_600_000]);
   });
 
+  it('keeps showing its regular rows while a campaign collects others', () => {
+    const fleet = projection();
+    fleet.apply('telemetry', inLog(telemetry({ vehicle: 'a', scores: [1], version: '1' })), NOW, true);
+    const campaign = telemetry({ vehicle: 'a', first: 1, set: 'f00', values: [[7]], campaign: 'brakes' });
+    fleet.apply('telemetry', inLog(campaign), NOW, true);
+    fleet.apply('telemetry', inLog(telemetry({ vehicle: 'a', first: 2, time: NOON + 1000 })), NOW, true);
+    expect(fleet.vehicle('a', NOW)).toMatchObject({
+      signalSet: SIGNALS,
+      rows: { times: [NOON, NOON + 1000] },
+    });
+  });
+
   it('begins anew, and counts on, when it has other signals', () => {
     const fleet = projection();
     const other = signalSet([{ name: 'RPM', unit: 'rpm' }]);
