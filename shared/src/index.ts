@@ -1,4 +1,5 @@
 export * from './ack.ts';
+export * from './campaign/index.ts';
 export * from './cli.ts';
 export * from './errors.ts';
 export * from './events.ts';

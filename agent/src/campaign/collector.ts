@@ -1,8 +1,13 @@
-import { signalSet, type Signal, type SignalSet } from '@cardan/shared';
+import {
+  campaignInvalid,
+  signalSet,
+  type Campaign,
+  type ConditionCollection,
+  type Signal,
+  type SignalSet,
+} from '@cardan/shared';
 import type { CanFrame } from '../can/can-frame.ts';
 import { Sampler } from '../sampler.ts';
-import { campaignInvalid } from './campaign-fields.ts';
-import type { Campaign, ConditionCollection } from './campaign.ts';
 import { Condition, type SignalSource } from './condition.ts';
 import { MemoryBudget } from './memory-budget.ts';
 import { RingBuffer } from './ring-buffer.ts';

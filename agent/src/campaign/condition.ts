@@ -1,4 +1,4 @@
-import type { CompareOperator, Expression, NumberNode, TruthNode } from './expression.ts';
+import type { CompareOperator, Expression, NumberNode, TruthNode } from '@cardan/shared';
 import type { MemoryBudget } from './memory-budget.ts';
 import { ExtremeWindow, MeanWindow, type WindowStatistic } from './window.ts';
 

@@ -8,7 +8,8 @@ export {
   type RawFrames,
   type TimeCollection,
   type VehicleSelector,
-} from './campaign.ts';
+} from '@cardan/shared';
+export { Campaigns } from './campaigns.ts';
 export {
   Collector,
   type CampaignCounts,
@@ -16,4 +17,4 @@ export {
   type CollectorOptions,
   type Trigger,
 } from './collector.ts';
-export { isForVehicle, type VehicleIdentity } from './vehicles.ts';
+export { isForVehicle, type VehicleIdentity } from '@cardan/shared';

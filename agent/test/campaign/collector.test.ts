@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readCampaign } from '../../src/campaign/campaign.ts';
+import { readCampaign } from '@cardan/shared';
 import { Collector, type CollectorOptions } from '../../src/campaign/collector.ts';
 
 const SIGNALS = [

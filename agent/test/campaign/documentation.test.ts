@@ -83,7 +83,7 @@ describe('The examples of docs/campaigns.md', () => {
 describe('The grammar in docs/campaigns.md', () => {
   it('is that above the parser', () => {
     const grammar = /^```\n(or .*?)^```$/ms.exec(doc)![1]!.trim().split('\n');
-    const comment = read('agent/src/campaign/expression.ts').replaceAll(/^ \* {3}/gm, '');
+    const comment = read('shared/src/campaign/expression.ts').replaceAll(/^ \* {3}/gm, '');
     expect(comment).toContain(grammar.join('\n'));
   });
 });

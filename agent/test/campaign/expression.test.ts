@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CardanError } from '@cardan/shared';
+import { CardanError, parseExpression, type NumberNode, type TruthNode } from '@cardan/shared';
 import { Condition } from '../../src/campaign/condition.ts';
-import { parseExpression, type NumberNode, type TruthNode } from '../../src/campaign/expression.ts';
 import { MemoryBudget } from '../../src/campaign/memory-budget.ts';
 
 const NAMES = ['a', 'b', 'Vehicle.Speed', 'Door-1'];

@@ -1,4 +1,4 @@
-import { CardanError } from '@cardan/shared';
+import { CardanError } from '../errors.ts';
 
 /** The one error of this folder. The message names the place, in the document or in the expression. */
 export function campaignInvalid(why: string, cause?: unknown): CardanError {

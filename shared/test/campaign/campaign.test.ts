@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CardanError } from '@cardan/shared';
+import { CardanError } from '../../src/errors.ts';
 import { parseCampaign, readCampaign } from '../../src/campaign/campaign.ts';
 import { globFits, isForVehicle } from '../../src/campaign/vehicles.ts';
 
@@ -123,14 +123,14 @@ describe('The published schema', () => {
     default: new (options: object) => { compile: (schema: unknown) => (value: unknown) => boolean };
   };
   const schema: unknown = JSON.parse(
-    readFileSync(new URL('../../../shared/schema/campaign.schema.json', import.meta.url), 'utf8'),
+    readFileSync(new URL('../../schema/campaign.schema.json', import.meta.url), 'utf8'),
   );
   const valid = new Ajv({ strict: true, strictRequired: false }).compile(schema);
   /** What the schema's own description says that it cannot say. */
   const BEYOND = /which is no time|is not after campaign\.start|is a second column|\.when, character \d+:/;
 
   it('takes the examples, as the parser does', () => {
-    const folder = new URL('../../examples/', import.meta.url);
+    const folder = new URL('../../../agent/examples/', import.meta.url);
     const files = readdirSync(folder).filter((name) => name.endsWith('.campaign.json'));
     expect(files.length).toBeGreaterThanOrEqual(3);
     for (const file of files) {
