@@ -19,7 +19,10 @@ export type ErrorCode =
   | 'DIAGNOSTICS_REFUSED' // a control unit answered with a negative response, an abort or an overflow
   | 'DIAGNOSTICS_MALFORMED' // an answer that is not what was asked for
   | 'VSS_MAP_INVALID'
+  | 'CAMPAIGN_SIGNAL_UNKNOWN' // a campaign names a signal that this car does not have; its column stays empty
   | 'CAMPAIGN_INVALID' // a campaign document that cannot be used; the message names the place
+  | 'CAMPAIGN_UNKNOWN' // no campaign, or no version of it, with this name in the registry
+  | 'CAMPAIGN_EXISTS' // this version is published with other content
   | 'LOG_VERSION' // the log file was written by another version
   | 'LOG_CORRUPT'
   | 'LOG_FULL' // no space is left on the disk

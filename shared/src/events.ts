@@ -29,6 +29,8 @@ export interface EventData {
   'io.cardan.vehicle.anomaly': VehicleAnomaly;
   'io.cardan.vehicle.reported': VehicleReported;
   'io.cardan.vehicle.status': { online: boolean };
+  'io.cardan.vehicle.campaign-triggered': CampaignTriggered;
+  'io.cardan.vehicle.can-frames': CanFrames;
   // ── topic signal-sets, key = id ──
   'io.cardan.signal-set': SignalSet;
   // ── topic models, key = model name ──
@@ -39,6 +41,9 @@ export interface EventData {
   'io.cardan.training.failed': TrainingFailed;
   'io.cardan.model.published': ModelPublished;
   'io.cardan.rollout.decided': RolloutDecided;
+  // ── topic campaigns, key = campaign id ──
+  'io.cardan.campaign.published': CampaignPublished;
+  'io.cardan.campaign.withdrawn': CampaignWithdrawn;
 }
 export type EventType = keyof EventData;
 
@@ -59,11 +64,43 @@ export interface VehicleAnomaly {
   signals: { name: string; part: number }[];
 }
 
+/** The condition of a campaign began to hold; its rows are in `telemetry`. The event's time is that of the frame. */
+export interface CampaignTriggered {
+  campaign: string;
+  version: string;
+}
+
+/** Raw frames that a campaign asked for. The event's time is that of the first. */
+export interface CanFrames {
+  campaign: string;
+  version: string;
+  frames: number;
+  /** One line a frame, as `candump -L` writes them. */
+  candump: string;
+}
+
 /** What the cloud wants of a vehicle: a hint; what counts is the signed metadata. */
 export interface VehicleDesired {
   /** Grows with every change; a car ignores one that is not newer than what it has seen. */
   generation: number;
   active: ModelRef | null;
+  /** What it should collect; absent where no campaign was ever for it. The car judges its attributes by itself. */
+  campaigns?: CampaignRef[];
+}
+
+export interface CampaignRef {
+  id: string;
+  version: string;
+}
+
+/** What became of a campaign in the car. */
+export interface CampaignReport extends CampaignRef {
+  /**
+   * `waiting` for its start, `active`, `expired`; `failed`: it could not be fetched yet and is tried again;
+   * `refused`: this car cannot use it, and does not try again.
+   */
+  phase: 'waiting' | 'active' | 'expired' | 'failed' | 'refused';
+  error: { code: string; message: string } | null;
 }
 
 /** What a car says of itself, after every change. */
@@ -74,6 +111,8 @@ export interface VehicleReported {
   active: ModelRef | null;
   phase: 'idle' | 'updating' | 'failed';
   error: { code: string; message: string } | null;
+  /** Absent while it has none. A campaign in trouble leaves `phase` and `error` above, which are the model's, alone. */
+  campaigns?: CampaignReport[];
   signalSet: string;
   agent: {
     version: string;
@@ -145,6 +184,19 @@ export interface RolloutDecided {
   generation: number;
   signalSet: string;
   active: ModelRef;
+}
+
+/** From now on this version is what the vehicles that it names should collect; one before it is replaced. */
+export interface CampaignPublished {
+  generation: number;
+  /** As the cars get it: the file that is signed is the JSON of this, without spaces. */
+  document: unknown;
+}
+
+/** No car collects it any more. */
+export interface CampaignWithdrawn {
+  generation: number;
+  id: string;
 }
 
 /** Makes an event. `id` must be unique for the source. */

@@ -1,7 +1,7 @@
 import { CardanError } from './errors.ts';
 import type { EventLog, TopicConfig } from './event-log/event-log.ts';
 
-/** The topics of the log. The key is the vehicle, or the aggregate's id in `models`. */
+/** The topics of the log. The key is the vehicle, or the aggregate's id in `models` and `campaigns`. */
 export const LOG_TOPICS = {
   /** `TelemetryBatch` records. */
   telemetry: { partitions: 6 },
@@ -11,6 +11,11 @@ export const LOG_TOPICS = {
   predictions: { partitions: 6 },
   /** Trained, published, decided. One partition: the order of all decisions is the history. */
   models: { partitions: 1 },
+  /**
+   * Published, withdrawn. A topic of its own: who reads models need not read what is collected, the rights to write can
+   * differ, and one that cannot be read keeps nobody from the other. One partition, for the order of generations.
+   */
+  campaigns: { partitions: 1 },
   /** The columns behind a signal-set id. */
   'signal-sets': { partitions: 1, compacted: true },
   /** Messages that the bridge could not read, with the reason in the headers. */

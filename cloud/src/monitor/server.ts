@@ -48,6 +48,8 @@ const RECORDS_BACK: Record<LogTopic, number | undefined> = {
   'vehicle-events': 20_000,
   'dead-letters': 20,
   models: undefined,
+  // Only their number is shown.
+  campaigns: 0,
   'signal-sets': undefined,
 };
 const LOOK_MS = 1000;

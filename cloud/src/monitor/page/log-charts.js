@@ -9,6 +9,7 @@ const TOPIC_HUES = {
   predictions: 'violet',
   'vehicle-events': 'warn',
   models: 'ok',
+  campaigns: 'learn',
   'signal-sets': 'off',
   'dead-letters': 'alarm',
 };
