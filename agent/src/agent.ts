@@ -14,6 +14,7 @@ import {
   type SignalSet,
   type VehicleReported,
 } from '@cardan/shared';
+import { Campaigns, type Campaign, type CampaignStatus } from './campaign/index.ts';
 import type { CanFrame, CanSource } from './can/can-frame.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { compileDecoder, type Dbc, type Decoder, type MessageDecoder } from './dbc/index.ts';
@@ -50,6 +51,10 @@ export interface AgentOptions {
   >;
   /** Bounds of the outbox, how it is written, and its clock. */
   outbox?: Partial<Omit<OutboxOptions, 'path' | 'onProblem'>>;
+  /** What this vehicle says of itself, for campaigns that choose vehicles by attributes. */
+  attributes?: Readonly<Record<string, string>>;
+  /** Campaigns that run from the start, whatever the cloud wants. */
+  campaigns?: readonly Campaign[];
   /** Time that events are stamped with, milliseconds since 1970; the simulator passes simulated time. */
   now?: () => number;
   /** Told of each row that has been sampled and put into the outbox. */
@@ -78,6 +83,7 @@ export class Agent {
   private readonly wanted = new Map<MessageDecoder, Int32Array>();
   private readonly sampler: Sampler;
   private readonly outbox: Outbox;
+  private readonly campaigns: Campaigns;
   private readonly uplink: Uplink;
   private readonly updater: Updater | undefined;
   private readonly now: () => number;
@@ -126,6 +132,19 @@ export class Agent {
       ...options.outbox,
       onProblem: this.onProblem,
     });
+    this.campaigns = new Campaigns({
+      vehicle: {
+        id: this.vehicle,
+        ...(options.attributes === undefined ? {} : { attributes: options.attributes }),
+      },
+      decoder: this.decoder,
+      map: options.map,
+      outbox: this.outbox,
+      staleMs: AGENT_DEFAULTS.staleMs,
+      now: this.now,
+      onProblem: this.onProblem,
+    });
+    this.campaigns.setOwn(options.campaigns ?? []);
     this.emit('io.cardan.signal-set', this.signals);
     this.emit('io.cardan.vehicle.boot', { agent: AGENT_VERSION, signalSet: this.signals.id });
     if (options.updates !== undefined)
@@ -222,6 +241,16 @@ export class Agent {
     return this.frames;
   }
 
+  /** The campaigns that the cloud wants now. Throws CAMPAIGN_INVALID, and then goes on with those before. */
+  setCampaigns(campaigns: readonly Campaign[]): void {
+    this.campaigns.setFromCloud(campaigns);
+  }
+
+  /** What each campaign of this car has done since the start. */
+  get campaignStatus(): CampaignStatus[] {
+    return this.campaigns.status();
+  }
+
   /** Takes one frame. The data is not kept, so the caller may reuse its buffer. */
   accept(frame: CanFrame): void {
     this.frames.received++;
@@ -229,11 +258,14 @@ export class Agent {
     const message = this.decoder.find(frame.id, frame.extended);
     if (message === undefined) {
       this.frames.unknown++;
+      this.campaigns.take(frame, message);
       return;
     }
     const wanted = this.wanted.get(message);
-    if (wanted === undefined) return;
+    if (wanted === undefined && !this.campaigns.active) return;
     message.decode(frame.data);
+    this.campaigns.take(frame, message);
+    if (wanted === undefined) return;
     const { values, present } = this.decoder;
     for (let i = 0; i < wanted.length; i += 2) {
       const slot = wanted[i]!;
@@ -253,11 +285,13 @@ export class Agent {
 
   /** Writes rows that are still in memory into the outbox now; it happens by itself once a turn of the event loop. */
   flush(): void {
+    this.campaigns.flush();
     this.outbox.flush();
   }
 
   /** Sends what waits, and resolves when the log has all of it. */
   drain(): Promise<void> {
+    this.campaigns.flush();
     return this.uplink.drain();
   }
 
@@ -265,6 +299,7 @@ export class Agent {
   async stop(): Promise<void> {
     clearInterval(this.reportTimer);
     await this.updater?.stop();
+    this.campaigns.flush();
     this.outbox.flush();
     await this.uplink.close();
     this.outbox.close();

@@ -18,6 +18,7 @@ import {
 } from '@cardan/shared';
 import { Agent } from './agent.ts';
 import { agentMetrics, serveMetrics } from './agent-metrics.ts';
+import { parseCampaign, type Campaign } from './campaign/index.ts';
 import { kernelFilters } from './can/kernel-filters.ts';
 import { openSource } from './can/open-source.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
@@ -33,6 +34,8 @@ const program = new Command('cardan-agent')
   .version(AGENT_VERSION);
 
 interface RunOptions extends MqttFiles {
+  campaign: string[];
+  attribute: Record<string, string>;
   can: string[];
   dbc: string;
   vss?: string;
@@ -66,6 +69,18 @@ function runOptions(command: Command): Command {
     .addOption(new Option('--registry <url>', 'where models come from; needs --root').env('CARDAN_REGISTRY'))
     .addOption(
       new Option('--root <file>', 'factory root of trust (root.json of the registry)').env('CARDAN_ROOT'),
+    )
+    .option(
+      '--campaign <file>',
+      'a campaign that runs without a cloud (JSON, see docs/campaigns.md); several times for several',
+      (path: string, before: string[]) => [...before, path],
+      [],
+    )
+    .option(
+      '--attribute <name=value>',
+      'what campaigns may choose this vehicle by, as engine=diesel; several times for several',
+      readAttribute,
+      {},
     )
     .option(
       '--period <ms>',
@@ -168,6 +183,8 @@ async function run(options: RunOptions): Promise<void> {
     mqttUrl: options.mqtt,
     connection: mqttConnection(options),
     rowPeriodMs: options.period,
+    campaigns: options.campaign.map(readCampaignFile),
+    attributes: options.attribute,
     ...(options.registry === undefined || options.root === undefined
       ? {}
       : { updates: { registryUrl: options.registry, rootPath: options.root } }),
@@ -204,6 +221,33 @@ async function run(options: RunOptions): Promise<void> {
       `${vehicle}: ${received} frames (${unknown} with an id that the DBC does not have, ${malformed} malformed lines); ` +
         `${pending === 0 ? 'all rows are in the log' : `${pending} rows wait in the outbox`}\n`,
     );
+  }
+}
+
+/** One `name=value` more. Throws USAGE. */
+function readAttribute(text: string, before: Record<string, string>): Record<string, string> {
+  const [, name, value] = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63})=([^\p{Cc}]{0,200})$/u.exec(text) ?? [];
+  if (name === undefined || value === undefined)
+    throw new CardanError('USAGE', `--attribute ${text} is not of the form name=value.`);
+  return { ...before, [name]: value };
+}
+
+function readCampaignFile(path: string): Campaign {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (cause) {
+    throw new CardanError(
+      'FILE_NOT_FOUND',
+      `Cannot read the campaign ${path} (${systemCode(cause) ?? messageOf(cause)}).`,
+      { cause },
+    );
+  }
+  try {
+    return parseCampaign(bytes);
+  } catch (error) {
+    if (!(error instanceof CardanError)) throw error;
+    throw new CardanError(error.code, `${path}: ${error.message}`, { cause: error });
   }
 }
 

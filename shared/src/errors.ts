@@ -46,6 +46,9 @@ export type ErrorCode =
   | 'SIGNAL_SET_UNKNOWN'
   | 'MODEL_INVALID'
   | 'MODEL_UNKNOWN'
+  | 'MODEL_THREW' // a model failed in the car while it scored
+  | 'MODEL_NOT_FINITE' // its score was not a number, with its windows full
+  | 'MODEL_TOO_SLOW' // it took more time than a row may
   | 'MODEL_EXISTS'
   | 'BLOB_UNKNOWN'
   | 'BLOB_HASH_MISMATCH'

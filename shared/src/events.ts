@@ -1,5 +1,7 @@
 import { CardanError } from './errors.ts';
 import type { ModelManifest, ModelRef } from './model/manifest.ts';
+import type { MomentsData } from './moments.ts';
+import type { QuantileSketchData } from './quantile-sketch.ts';
 import type { SignalSet } from './signal-set.ts';
 
 /**
@@ -27,6 +29,8 @@ export interface EventData {
   // ── topic vehicle-events, key = vehicle ──
   'io.cardan.vehicle.boot': VehicleBoot;
   'io.cardan.vehicle.anomaly': VehicleAnomaly;
+  'io.cardan.vehicle.shadow': VehicleShadow;
+  'io.cardan.vehicle.model-stopped': VehicleModelStopped;
   'io.cardan.vehicle.reported': VehicleReported;
   'io.cardan.vehicle.status': { online: boolean };
   'io.cardan.vehicle.campaign-triggered': CampaignTriggered;
@@ -79,11 +83,46 @@ export interface CanFrames {
   candump: string;
 }
 
+/**
+ * What a second model, which scores silently beside the active one, did in one period. Only what was new in the
+ * period: n, rows and alarms of several periods and cars add up, moments by `Moments.add`, sketches by
+ * `QuantileSketch.add`. A period ends after some minutes of rows, when either model changes, and when the agent
+ * stops; what a crash takes is at most one period. The event's time is that of the last row.
+ */
+export interface VehicleShadow {
+  model: ModelRef;
+  /** The model that scored for real; null while there was none. */
+  active: ModelRef | null;
+  /** Times of the first and last row of the period (RFC 3339). */
+  from: string;
+  to: string;
+  rows: number;
+  /** Of these, rows without a score because the windows were filling. */
+  nan: number;
+  score: MomentsData & { sketch: QuantileSketchData };
+  /** Score of this model − score of the active one, over the rows where both had one. */
+  difference: MomentsData;
+  /** That it would have raised. */
+  alarms: number;
+  /** Of one row, in microseconds. The two quantiles are to read; the sketch is to add up. */
+  latency: { p50: number; p99: number; sketch: QuantileSketchData };
+}
+
+/** A model was stopped in the car because of how it ran. The last good one goes on. */
+export interface VehicleModelStopped {
+  model: ModelRef;
+  role: 'active' | 'shadow';
+  code: 'MODEL_THREW' | 'MODEL_NOT_FINITE' | 'MODEL_TOO_SLOW';
+  message: string;
+}
+
 /** What the cloud wants of a vehicle: a hint; what counts is the signed metadata. */
 export interface VehicleDesired {
   /** Grows with every change; a car ignores one that is not newer than what it has seen. */
   generation: number;
   active: ModelRef | null;
+  /** Scores silently beside the active one; null or absent: none does. */
+  candidate?: ModelRef | null;
   /** What it should collect; absent where no campaign was ever for it. The car judges its attributes by itself. */
   campaigns?: CampaignRef[];
 }
@@ -109,6 +148,8 @@ export interface VehicleReported {
   time: string;
   observedGeneration: number;
   active: ModelRef | null;
+  /** The model that scores silently; absent from agents that know of none. */
+  candidate?: ModelRef | null;
   phase: 'idle' | 'updating' | 'failed';
   error: { code: string; message: string } | null;
   /** Absent while it has none. A campaign in trouble leaves `phase` and `error` above, which are the model's, alone. */

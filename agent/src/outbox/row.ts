@@ -3,6 +3,9 @@ export const PRIORITY_DEFAULT = 5;
 export const PRIORITY_ALARM = 9;
 export const PRIORITIES = 10;
 
+export const COMPRESSIONS = ['none', 'gzip', 'zstd'] as const;
+export type Compression = (typeof COMPRESSIONS)[number];
+
 /** What a run of rows has in common; a batch on the wire has one of these. */
 export interface RowContext {
   signalSet: string;
@@ -12,10 +15,16 @@ export interface RowContext {
   campaign?: string;
   /** 0 to 9, 5 without it. When the outbox is full, the oldest rows of the lowest priority go first. */
   priority?: number;
+  /** How its batches go up; without it as the uplink's options say. */
+  compression?: Compression;
+  /** `memory`: never written to the disk, and gone with the process; `disk` without it. */
+  persistence?: 'disk' | 'memory';
 }
 
 /** A row that is not in a file yet. */
 export interface NewRow {
+  /** 0 while the file could not be opened, so that nobody knows which number comes next. */
+  sequence: number;
   time: number;
   values: Buffer;
   score: number | null;
