@@ -1,5 +1,6 @@
 import {
   CardanError,
+  DenseExecutor,
   SmoothedResiduals,
   writeDense,
   type AlarmSpec,
@@ -156,7 +157,7 @@ async function residuals(
   turns: Turns,
 ): Promise<Float64Array[]> {
   const limits = features.inputs.map(() => ROW_LIMIT);
-  const smoothed = new SmoothedResiduals(features, smoothingRows, layers, limits);
+  const smoothed = new SmoothedResiduals(features, smoothingRows, new DenseExecutor(layers), limits);
   const rows: Float64Array[] = [];
   for (let row = 0; row < times.length; row++) {
     if (smoothed.push(times[row]!, values, row * signals)) rows.push(smoothed.values.slice());

@@ -14,12 +14,20 @@ export interface DenseLayer {
   bias: Float32Array;
 }
 
+/** Runs a network, one row at a time. */
+export interface Network {
+  readonly inputs: number;
+  readonly outputs: number;
+  /** Runs one row of `inputs` values. The result has `outputs` values; the next call may overwrite it. */
+  run(row: ArrayLike<number>): ArrayLike<number>;
+}
+
 /**
  * Runs a stack of dense layers on typed arrays: no tensors, nothing allocated per row. The weights are the
  * file's float32; sums are in double, in one fixed order, of operations that IEEE 754 fixes to the last bit
  * (see `tanh`). So a row gives the same bits in a car on arm64 as in the cloud on x64.
  */
-export class DenseExecutor {
+export class DenseExecutor implements Network {
   readonly inputs: number;
   readonly outputs: number;
   private readonly input: Float64Array;

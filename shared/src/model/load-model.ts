@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { DenseLayer } from './dense.ts';
+import type { DenseLayer, Network } from './dense.ts';
 import { invalid } from './json-fields.ts';
 import { readDense } from './layers-model.ts';
 import { parseManifest, type ModelManifest } from './manifest.ts';
@@ -7,7 +7,10 @@ import { parseManifest, type ModelManifest } from './manifest.ts';
 /** A model that has been checked and can score. */
 export interface Model {
   manifest: ModelManifest;
+  /** None for an engine other than `dense`. */
   layers: DenseLayer[];
+  /** Runs the network of an engine other than `dense`; remembers nothing from row to row. */
+  network?: Network;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { DenseExecutor, type DenseLayer } from './dense.ts';
+import type { Network } from './dense.ts';
 import { FeatureExtractor } from './features.ts';
 import type { FeatureSpec } from './manifest.ts';
 
@@ -9,12 +9,15 @@ import type { FeatureSpec } from './manifest.ts';
  *
  * The network is given clipped features, as it knows nothing of what lies beyond; the residual is of the
  * feature as it is, so that far off stays far off.
+ *
+ * An output that is not finite makes all residuals of its row infinite: a network that is broken must not look
+ * like one that finds everything normal.
  */
 export class SmoothedResiduals {
   /** The last averages, one per input; NaN where the signal was not seen. */
   readonly values: Float64Array;
   private readonly extractor: FeatureExtractor;
-  private readonly executor: DenseExecutor;
+  private readonly network: Network;
   private readonly smoothingRows: number;
   private readonly limits: Float64Array;
   /** Rows of residuals, NaN where the signal was not seen. */
@@ -23,15 +26,10 @@ export class SmoothedResiduals {
   private filled = 0;
 
   /** `limits`: most that one row may weigh, per input, so that a glitch of a sensor is no event. */
-  constructor(
-    features: FeatureSpec,
-    smoothingRows: number,
-    layers: readonly DenseLayer[],
-    limits?: ArrayLike<number>,
-  ) {
+  constructor(features: FeatureSpec, smoothingRows: number, network: Network, limits?: ArrayLike<number>) {
     const inputs = features.inputs.length;
     this.extractor = new FeatureExtractor(features);
-    this.executor = new DenseExecutor(layers);
+    this.network = network;
     this.smoothingRows = smoothingRows;
     this.limits = limits === undefined ? new Float64Array(inputs).fill(Infinity) : Float64Array.from(limits);
     this.values = new Float64Array(inputs);
@@ -46,14 +44,17 @@ export class SmoothedResiduals {
     if (!ready) return false;
     const { clipped, standardised, seen } = extractor;
     const inputs = clipped.length;
-    const output = this.executor.run(clipped);
+    const output = this.network.run(clipped);
     const begin = this.next * inputs;
+    let outputs = 0;
     for (let i = 0; i < inputs; i++) {
       const residual = standardised[i]! - output[i]!;
       const limit = limits[i]!;
+      outputs += output[i]!;
       ring[begin + i] =
         seen[i] === 0 ? Number.NaN : residual > limit ? limit : residual < -limit ? -limit : residual;
     }
+    if (!Number.isFinite(outputs)) ring.fill(Infinity, begin, begin + inputs);
     this.next = this.next + 1 === smoothingRows ? 0 : this.next + 1;
     if (this.filled < smoothingRows) this.filled++;
     if (this.filled < smoothingRows) return false;

@@ -1,3 +1,4 @@
+import { DenseExecutor } from './dense.ts';
 import type { Model } from './load-model.ts';
 import type { ScoreSpec } from './manifest.ts';
 import { SmoothedResiduals } from './residuals.ts';
@@ -20,10 +21,13 @@ const ROW_LIMIT = 30;
  * mean square, in which one broken signal among many drowns, and the maximum, which hears only one of them.
  *
  * A score depends on the last `windowRows + smoothingRows − 1` rows and on nothing before: whoever has seen
- * these comes to the same bits. Before, and after a gap in time, it is NaN.
+ * these comes to the same bits. Before, and after a gap in time, it is NaN. It is infinite when the network gave
+ * a value that is not finite.
  */
 export class Scorer {
   readonly model: Model;
+  /** Whether the windows were full at the last row; then a score that is not finite is the model's fault. */
+  ready = false;
   private readonly residuals: SmoothedResiduals;
   private readonly spec: ScoreSpec;
   private readonly signalOfInput: Int32Array;
@@ -34,8 +38,9 @@ export class Scorer {
     const { features, score } = model.manifest;
     this.model = model;
     this.spec = score;
+    const network = model.network ?? new DenseExecutor(model.layers);
     const limits = score.residualScale.map((scale) => ROW_LIMIT * scale);
-    this.residuals = new SmoothedResiduals(features, score.smoothingRows, model.layers, limits);
+    this.residuals = new SmoothedResiduals(features, score.smoothingRows, network, limits);
     this.signalOfInput = Int32Array.from(features.inputs, ({ signal }) => signal);
     this.powers = new Float64Array(features.inputs.length);
   }
@@ -45,7 +50,8 @@ export class Scorer {
    * milliseconds since 1970. Returns its score, NaN while the windows fill.
    */
   push(timeMs: number, values: Float32Array, offset = 0): number {
-    if (!this.residuals.push(timeMs, values, offset)) {
+    this.ready = this.residuals.push(timeMs, values, offset);
+    if (!this.ready) {
       this.powers.fill(0);
       return Number.NaN;
     }
@@ -61,14 +67,15 @@ export class Scorer {
 
   /**
    * What each signal adds to the last score: one part per signal of the signal set, 1 in all. Zeros where the
-   * last score was NaN or 0.
+   * last score was NaN, 0 or infinite.
    */
   contributions(into = new Float32Array(this.model.manifest.signalSet.signals.length)): Float32Array {
     const { powers, signalOfInput } = this;
     let sum = 0;
     for (const power of powers) sum += power;
     into.fill(0);
-    if (sum > 0) for (let i = 0; i < powers.length; i++) into[signalOfInput[i]!]! += powers[i]! / sum;
+    if (sum > 0 && sum < Infinity)
+      for (let i = 0; i < powers.length; i++) into[signalOfInput[i]!]! += powers[i]! / sum;
     return into;
   }
 }

@@ -115,3 +115,31 @@ test('a loaded model has the layers that were written', () => {
   expect(model.layers).toEqual(randomLayers([4, 3, 4]));
   expect(model.manifest.name).toBe('test');
 });
+
+test('a network that gives what is not finite has an infinite score, never a calm one', () => {
+  const { times, values } = drive(60);
+  for (const wrong of [Number.NaN, Infinity, -Infinity]) {
+    let row = 0;
+    const executor = new DenseExecutor(model.layers);
+    const network = {
+      inputs: 4,
+      outputs: 4,
+      run: (input: ArrayLike<number>) => {
+        const output = executor.run(input);
+        // Feature rows begin with the fourth row.
+        if (++row === 27) output[1] = wrong;
+        return output;
+      },
+    };
+    const scorer = new Scorer({ ...model, network });
+    const expected = new Scorer(model);
+    for (let i = 0; i < 60; i++) {
+      const score = scorer.push(times[i]!, values, i * 3);
+      expect(scorer.ready).toBe(i >= WARM_UP_ROWS - 1);
+      const right = expected.push(times[i]!, values, i * 3);
+      // For as long as that row is among the six that are averaged.
+      expect(score).toEqual(i >= 29 && i < 35 ? Infinity : right);
+    }
+    expect([...scorer.contributions()].every(Number.isFinite)).toBe(true);
+  }
+});
