@@ -93,6 +93,7 @@ export class Agent {
   /** For a model that is installed while the car drives, so that it scores from its first row on. */
   private readonly recent: { time: number; values: Float32Array }[] = [];
   private active: Active | undefined;
+  private source: CanSource | undefined;
   private alarmId = '';
   private sampled = 0;
   private score = Number.NaN;
@@ -276,6 +277,7 @@ export class Agent {
   /** Takes all frames of a source, until it ends or the signal aborts. */
   async play(source: CanSource, signal: AbortSignal): Promise<void> {
     const before = this.frames.malformed;
+    this.source = source;
     for await (const frames of source.frames(signal)) {
       for (const frame of frames) this.accept(frame);
       this.frames.malformed = before + source.malformed;
@@ -390,6 +392,7 @@ export class Agent {
         outboxRows: this.outbox.pendingRows,
         dropped: this.outbox.dropped,
         frames: { ...this.frames },
+        ...(this.source?.counters === undefined ? {} : { buses: this.source.counters }),
       },
     });
   }

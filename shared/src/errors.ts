@@ -14,6 +14,8 @@ export type ErrorCode =
   | 'CAN_SOURCE_UNKNOWN'
   | 'CAN_UNAVAILABLE' // the bus cannot be opened: no such interface or device, or a program is missing
   | 'CAN_BUS_DOWN' // the bus was there and is gone; the agent opens it again
+  | 'CAN_BUS_OFF' // the controller saw too many faults and takes no part any more
+  | 'CAN_ERROR_PASSIVE' // the controller sees many faults
   | 'CAN_SEND_FAILED'
   | 'DIAGNOSTICS_TIMEOUT' // a control unit did not answer, or stopped in the middle of an answer
   | 'DIAGNOSTICS_REFUSED' // a control unit answered with a negative response, an abort or an overflow

@@ -163,6 +163,18 @@ export interface VehicleReported {
     dropped: { rows: number; events: number };
     /** CAN frames since boot. */
     frames: { received: number; unknown: number; malformed: number };
+    /** The same of each bus, by the name that the car has for it. */
+    buses?: Record<
+      string,
+      {
+        /** `closed`, `open`, `error-warning`, `error-passive` or `bus-off`. */
+        state: string;
+        received: number;
+        malformed: number;
+        dropped: number;
+        errors: number;
+      }
+    >;
   };
 }
 

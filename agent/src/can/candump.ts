@@ -19,8 +19,10 @@ const ERROR_FLAG = 0x2000_0000;
 /** A line of the log: what it holds and when. */
 export type CandumpLine =
   | { kind: 'data'; frame: CanFrame; seconds: string }
-  /** A frame of another node's request, or of the controller's own troubles: neither carries signals. */
-  | { kind: 'remote' | 'error' };
+  /** Another node's request: it carries no signals. */
+  | { kind: 'remote' }
+  /** What the controller says of its own troubles: classes of trouble as bits, and details. */
+  | { kind: 'error'; classes: number; details: Uint8Array };
 
 /**
  * Parses one line of `candump -L`.
@@ -38,7 +40,8 @@ export function parseCandump(line: string): CandumpLine {
     throw invalid(`the id "${idText}" has ${idText.length} digits; it needs 3, or 8 when extended`);
   if (!extended && id > 0x7ff) throw invalid(`the id ${idText} has more than 11 bits`);
   if (extended && id > 0x1fff_ffff) {
-    if (id < 2 * ERROR_FLAG) return { kind: 'error' };
+    if (id < 2 * ERROR_FLAG)
+      return { kind: 'error', classes: id - ERROR_FLAG, details: parseHex(payload, 8) };
     throw invalid(`the id ${idText} has more than 29 bits`);
   }
   if (/^[Rr]/.test(payload)) {

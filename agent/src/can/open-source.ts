@@ -4,7 +4,7 @@ import type { CanSource } from './can-frame.ts';
 import { CandumpSource } from './candump.ts';
 import type { KernelFilter } from './kernel-filters.ts';
 import { SeveralSources } from './several.ts';
-import { SLCAN_BITRATES, SlcanSource } from './slcan.ts';
+import { SERIAL_BAUDS, SLCAN_BITRATES, SlcanSource } from './slcan.ts';
 import { SocketCanSource } from './socketcan.ts';
 import { UdpMulticastSource, UDP_CAN_PORT } from './udp-multicast.ts';
 
@@ -12,7 +12,7 @@ import { UdpMulticastSource, UDP_CAN_PORT } from './udp-multicast.ts';
 export type SourceAddress =
   | { kind: 'candump'; path: string }
   | { kind: 'udp'; group: string; interface?: string; port: number }
-  | { kind: 'slcan'; device: string; bitrate: number }
+  | { kind: 'slcan'; device: string; bitrate: number; baud?: number }
   | { kind: 'socketcan'; interface: string };
 
 export interface OpenSourceOptions {
@@ -31,9 +31,11 @@ export interface OpenSourceOptions {
  * @param texts one address per bus
  * @throws CardanError CAN_SOURCE_UNKNOWN
  */
-export function openSource(texts: readonly string[], options: OpenSourceOptions): CanSource {
-  const sources = texts.map((text) => sourceOf(parseSource(text), options));
-  return sources.length === 1 ? sources[0]! : new SeveralSources(sources);
+export function openSource(texts: readonly string[], options: OpenSourceOptions): SeveralSources {
+  return new SeveralSources(
+    texts.map((text) => sourceOf(parseSource(text), options)),
+    texts,
+  );
 }
 
 /** @throws CardanError CAN_SOURCE_UNKNOWN */
@@ -48,11 +50,15 @@ export function parseSource(text: string): SourceAddress {
     case 'udp':
       return parseUdp(text, rest);
     case 'slcan': {
-      const [, device = rest, digits] = /^(.+)@(\d+)$/.exec(rest) ?? [];
+      const [, device = rest, digits, serial] = /^(.+?)(?:@(\d+))?(?:,(\d+))?$/.exec(rest) ?? [];
       const bitrate = Number(digits ?? 500_000);
       if (!SLCAN_BITRATES.has(bitrate))
         throw unknown(text, `the bit rate must be one of ${[...SLCAN_BITRATES.keys()].join(', ')}`);
-      return { kind, device, bitrate };
+      if (serial === undefined) return { kind, device, bitrate };
+      const baud = Number(serial);
+      if (!SERIAL_BAUDS.has(baud))
+        throw unknown(text, `the serial line's speed must be one of ${[...SERIAL_BAUDS].join(', ')}`);
+      return { kind, device, bitrate, baud };
     }
     case 'socketcan':
       // Names of Linux: up to 15 characters. No comma: candump takes filters behind one.
@@ -92,7 +98,7 @@ function sourceOf(address: SourceAddress, options: OpenSourceOptions): CanSource
         onMalformed: (line, message) => onMalformed?.(address.path, line, message),
       });
     case 'udp':
-      return new UdpMulticastSource(address);
+      return new UdpMulticastSource({ ...address, onProblem });
     case 'slcan':
       return new SlcanSource({ ...address, onProblem });
     case 'socketcan':
@@ -104,6 +110,6 @@ function unknown(text: string, why: string): CardanError {
   return new CardanError(
     'CAN_SOURCE_UNKNOWN',
     `"${text}" is no CAN source: ${why}. Use candump:FILE (- for standard input), socketcan:can0, ` +
-      'slcan:/dev/ttyACM0[@BITRATE] or udp:GROUP[%INTERFACE][:PORT].',
+      'slcan:/dev/ttyACM0[@BITRATE][,BAUD] or udp:GROUP[%INTERFACE][:PORT].',
   );
 }

@@ -1,4 +1,4 @@
-import type { CanFrame, CanSource } from './can-frame.ts';
+import type { CanFrame, CanSource, SourceCounters } from './can-frame.ts';
 
 /**
  * Several buses as one source. Batches come as each bus delivers them; every source keeps its own counters. It ends when
@@ -6,9 +6,33 @@ import type { CanFrame, CanSource } from './can-frame.ts';
  */
 export class SeveralSources implements CanSource {
   readonly sources: readonly CanSource[];
+  readonly #buses: { name: string; source: CanSource; received: number; open: boolean }[];
 
-  constructor(sources: readonly CanSource[]) {
+  /** @param names of the sources, for their counters; two of the same name are told apart by a number */
+  constructor(sources: readonly CanSource[], names: readonly string[] = []) {
     this.sources = sources;
+    const used = new Map<string, number>();
+    this.#buses = sources.map((source, i) => {
+      const name = names[i] ?? `bus ${i}`;
+      const count = (used.get(name) ?? 0) + 1;
+      used.set(name, count);
+      return { name: count === 1 ? name : `${name} (${count})`, source, received: 0, open: false };
+    });
+  }
+
+  get counters(): Record<string, SourceCounters> {
+    return Object.fromEntries(
+      this.#buses.map(({ name, source, received, open }) => [
+        name,
+        {
+          state: source.state ?? (open ? 'open' : 'closed'),
+          received,
+          malformed: source.malformed,
+          dropped: source.dropped ?? 0,
+          errors: source.errors ?? 0,
+        },
+      ]),
+    );
   }
 
   get malformed(): number {
@@ -24,10 +48,14 @@ export class SeveralSources implements CanSource {
     const forward = () => stop.abort();
     signal.addEventListener('abort', forward, { once: true });
     if (signal.aborted) stop.abort();
-    const readers = this.sources.map((source) => source.frames(stop.signal)[Symbol.asyncIterator]());
-    type Next = { reader: AsyncIterator<CanFrame[]>; result: IteratorResult<CanFrame[]> };
-    const next = (reader: AsyncIterator<CanFrame[]>): Promise<Next> =>
-      reader.next().then((result) => ({ reader, result }));
+    const readers = this.#buses.map((bus) => {
+      bus.open = true;
+      return { bus, frames: bus.source.frames(stop.signal)[Symbol.asyncIterator]() };
+    });
+    type Reader = (typeof readers)[number];
+    type Next = { reader: Reader; result: IteratorResult<CanFrame[]> };
+    const next = (reader: Reader): Promise<Next> =>
+      reader.frames.next().then((result) => ({ reader, result }));
     // One batch per bus is asked for at a time, so that a slow reader slows all of them and nothing piles up here.
     const waiting = new Map(readers.map((reader) => [reader, next(reader)]));
     try {
@@ -35,15 +63,20 @@ export class SeveralSources implements CanSource {
         const { reader, result } = await Promise.race(waiting.values());
         // To the end of the line: a busy bus must not keep a quiet one waiting.
         waiting.delete(reader);
-        if (result.done === true) continue;
+        if (result.done === true) {
+          reader.bus.open = false;
+          continue;
+        }
         waiting.set(reader, next(reader));
+        reader.bus.received += result.value.length;
         yield result.value;
       }
     } finally {
       signal.removeEventListener('abort', forward);
       stop.abort();
       await Promise.allSettled(waiting.values());
-      await Promise.allSettled(readers.map(async (reader) => reader.return?.()));
+      await Promise.allSettled(readers.map(async ({ frames }) => frames.return?.()));
+      for (const { bus } of readers) bus.open = false;
     }
   }
 }

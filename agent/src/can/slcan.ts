@@ -4,7 +4,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { ReadStream } from 'node:tty';
 import { promisify } from 'node:util';
 import { CardanError, messageOf } from '@cardan/shared';
-import type { CanBus, CanFrame } from './can-frame.ts';
+import type { BusState, CanBus, CanFrame } from './can-frame.ts';
 import { reopening, type ReopenOptions } from './reopen.ts';
 import { parseSlcan, slcanLine, SlcanLines } from './slcan-line.ts';
 
@@ -20,8 +20,11 @@ export const SLCAN_BITRATES: ReadonlyMap<number, string> = new Map([
   [750_000, 'S7'],
   [1_000_000, 'S8'],
 ]);
-/** Of the serial line itself. Adapters on USB ignore it. */
-const SERIAL_BAUD = '115200';
+/** Speeds of the serial line itself, in baud, that Linux and adapters have. Adapters on USB ignore it. */
+export const SERIAL_BAUDS: ReadonlySet<number> = new Set([
+  9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 500_000, 921_600, 1_000_000, 2_000_000, 3_000_000,
+]);
+const SERIAL_BAUD = 115_200;
 /** An adapter's time that is off by more than this against the arrival is set anew. Milliseconds. */
 const STAMP_OFF_MS_MAX = 1000;
 const STAMP_PERIOD_MS = 60_000;
@@ -31,6 +34,8 @@ export interface SlcanOptions extends ReopenOptions {
   device: string;
   /** Of the bus, in bit/s; one of `SLCAN_BITRATES`. */
   bitrate: number;
+  /** Of the serial line, one of `SERIAL_BAUDS`; 115,200 by default. */
+  baud?: number;
   /** Told when the adapter has been told to open its channel. */
   onOpen?: () => void;
   /** Milliseconds since 1970. */
@@ -43,6 +48,7 @@ export class SlcanSource implements CanBus {
   malformed = 0;
   /** Remote frames, skipped. */
   remote = 0;
+  state: BusState = 'closed';
   readonly #options: SlcanOptions;
   #port: FileHandle | undefined;
   /** Arrival minus the adapter's time, of the frame that took the shortest way. */
@@ -78,6 +84,7 @@ export class SlcanSource implements CanBus {
       // The empty lines end whatever stood half-written; a channel that is open takes no bit rate.
       await port.appendFile(`\r\rC\r${SLCAN_BITRATES.get(bitrate)!}\rO\r`);
       this.#port = port;
+      this.state = 'open';
       this.#options.onOpen?.();
       for await (const chunk of input.setEncoding('latin1') as AsyncIterable<string>) {
         const arrival = now();
@@ -94,6 +101,7 @@ export class SlcanSource implements CanBus {
     } finally {
       signal.removeEventListener('abort', stop);
       this.#port = undefined;
+      this.state = 'closed';
       await port.appendFile('C\r').catch(() => undefined); // gone, perhaps
       input.destroy();
       await port.close();
@@ -101,13 +109,13 @@ export class SlcanSource implements CanBus {
   }
 
   async #open(): Promise<{ input: ReadStream; port: FileHandle }> {
-    const { device } = this.#options;
+    const { device, baud = SERIAL_BAUD } = this.#options;
     // Without O_NONBLOCK the open would wait for a carrier that adapters do not have.
     const flags = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK;
     let port: FileHandle | undefined;
     try {
       port = await open(device, flags);
-      await promisify(execFile)('stty', ['-F', device, SERIAL_BAUD, 'raw', '-echo', 'clocal']);
+      await promisify(execFile)('stty', ['-F', device, String(baud), 'raw', '-echo', 'clocal']);
       const descriptor = openSync(device, flags);
       try {
         return { input: new ReadStream(descriptor), port };

@@ -1,7 +1,8 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { CardanError, messageOf, systemCode } from '@cardan/shared';
-import type { CanBus, CanFrame } from './can-frame.ts';
+import { stateAfter } from './bus-state.ts';
+import type { BusState, CanBus, CanFrame } from './can-frame.ts';
 import { parseCandump } from './candump.ts';
 import type { KernelFilter } from './kernel-filters.ts';
 import { reopening, type ReopenOptions } from './reopen.ts';
@@ -12,6 +13,11 @@ const RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024;
 const LINE_CHARACTERS_MAX = 1024;
 /** Frames that may wait to be sent; requests are few and far between. */
 const SENDING_MAX = 64;
+/** All classes of linux/can/error.h: drivers send those of single bus errors only when "berr-reporting on" asks for them. */
+const ERROR_MASK = '1FFFFFFF';
+const HOW_TO_START =
+  '"ip -details link show NAME" shows its state; "ip link set NAME up type can bitrate 500000" starts it.';
+const HOW_TO_FIND = '"ip -brief link" lists the interfaces; is the driver of the adapter loaded?';
 const DROPPED = /^DROPCOUNT: dropped \d+ CAN frames? on .* socket \(total drops (-?\d+)\)/;
 
 export interface SocketCanOptions extends ReopenOptions {
@@ -24,14 +30,16 @@ export interface SocketCanOptions extends ReopenOptions {
 /**
  * A CAN interface of Linux. Node.js has no AF_CAN, so that `candump` of can-utils reads it: every distribution has it,
  * it needs no native module here, and it shows the kernel's count of lost frames (SO_RXQ_OVFL). When this process is too
- * slow, the pipe fills, candump waits, and the kernel counts: no loss is silent. `cansend` sends.
+ * slow, the pipe fills, candump waits, and the kernel counts: no loss is silent. `cansend` sends. `setpriv` of util-linux
+ * has the kernel end candump with this process, also when that is killed: on a silent bus candump would not notice.
  */
 export class SocketCanSource implements CanBus {
   malformed = 0;
   /** Remote frames, skipped. */
   remote = 0;
-  /** Error frames, skipped. */
+  /** Error frames: they carry no signals, and tell the state. */
   errors = 0;
+  state: BusState = 'closed';
   #droppedBefore = 0;
   #droppedNow = 0;
   #sending = 0;
@@ -90,9 +98,15 @@ export class SocketCanSource implements CanBus {
     const list = (filters ?? [])
       .map(({ id, mask }) => `,${filterId(id)}:${mask.toString(16).toUpperCase()}`)
       .join('');
-    const child = spawn('candump', ['-L', '-d', '-r', String(RECEIVE_BUFFER_BYTES), name + list], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = spawn(
+      'setpriv',
+      [
+        ...['--pdeathsig', 'KILL', 'candump', '-L', '-d', '-r', String(RECEIVE_BUFFER_BYTES)],
+        `${name}${list},#${ERROR_MASK}`,
+      ],
+      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, LC_ALL: 'C' } },
+    );
+    child.once('spawn', () => this.#enter('open'));
     const ended = endOf(child);
     const stop = () => void child.kill();
     signal.addEventListener('abort', stop, { once: true });
@@ -113,15 +127,17 @@ export class SocketCanSource implements CanBus {
       }
       const { words } = await ended;
       if (signal.aborted) return;
+      // candump of an interface that is down opens it, and is told at the first read.
+      const down = opened || words.includes('Network is down');
       throw new CardanError(
-        opened ? 'CAN_BUS_DOWN' : 'CAN_UNAVAILABLE',
-        `${name}: ${words}. "ip -details link show ${name}" shows its state; ` +
-          `"ip link set ${name} up type can bitrate 500000" starts it. It is tried again.`,
+        down ? 'CAN_BUS_DOWN' : 'CAN_UNAVAILABLE',
+        `${name}: ${words}. ${down ? HOW_TO_START : HOW_TO_FIND} It is tried again.`.replaceAll('NAME', name),
       );
     } finally {
       signal.removeEventListener('abort', stop);
       child.kill();
       await ended;
+      this.state = 'closed';
       this.#droppedBefore += this.#droppedNow;
       this.#droppedNow = 0;
     }
@@ -135,13 +151,42 @@ export class SocketCanSource implements CanBus {
     }
     try {
       const parsed = parseCandump(line);
-      if (parsed.kind === 'data') return parsed.frame;
-      if (parsed.kind === 'remote') this.remote++;
-      else this.errors++;
+      if (parsed.kind === 'data') {
+        // Who is bus-off hears nothing: the controller has been restarted.
+        if (this.state === 'bus-off') this.#enter('open');
+        return parsed.frame;
+      }
+      if (parsed.kind === 'remote') {
+        this.remote++;
+      } else {
+        this.errors++;
+        this.#enter(stateAfter(this.state, parsed.classes, parsed.details));
+      }
     } catch {
       this.malformed++;
     }
     return undefined;
+  }
+
+  #enter(state: BusState): void {
+    if (state === this.state) return;
+    this.state = state;
+    const name = this.#options.interface;
+    if (state === 'bus-off')
+      this.#options.onProblem?.(
+        new CardanError(
+          'CAN_BUS_OFF',
+          `${name} is bus-off: its controller saw too many faults and takes no part any more. Check cable, ` +
+            `termination and bit rate; "ip link set ${name} type can restart" starts it again, "restart-ms 100" by itself.`,
+        ),
+      );
+    else if (state === 'error-passive')
+      this.#options.onProblem?.(
+        new CardanError(
+          'CAN_ERROR_PASSIVE',
+          `${name} is error-passive: its controller sees many faults. Check cable, termination and bit rate.`,
+        ),
+      );
   }
 }
 
@@ -160,9 +205,14 @@ async function endOf(child: ChildProcess): Promise<{ status: number | null; word
     await once(child, 'close');
   } catch (error) {
     if (systemCode(error) === 'ENOENT')
-      return { status: null, words: `there is no program ${child.spawnfile} here; install can-utils` };
+      return {
+        status: null,
+        words: `there is no program ${child.spawnfile} here; install ${child.spawnfile === 'setpriv' ? 'util-linux' : 'can-utils'}`,
+      };
     return { status: null, words: messageOf(error) };
   }
+  if (/^setpriv: failed to execute candump/m.test(words))
+    return { status: child.exitCode, words: 'there is no program candump here; install can-utils' };
   return {
     status: child.exitCode,
     words: words.trim().replaceAll('\n', ' ') || `${child.spawnfile} has ended`,

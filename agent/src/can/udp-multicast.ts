@@ -3,16 +3,17 @@ import { once } from 'node:events';
 import { isIPv4, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { CardanError, messageOf } from '@cardan/shared';
-import type { CanBus, CanFrame } from './can-frame.ts';
+import type { BusState, CanBus, CanFrame } from './can-frame.ts';
 import { FrameQueue } from './frame-queue.ts';
 import { decodePythonCan, encodePythonCan } from './python-can-message.ts';
+import { reopening, type ReopenOptions } from './reopen.ts';
 
 /** The port of python-can. */
 export const UDP_CAN_PORT = 43113;
 /** Asked of the kernel for bursts; it gives what net.core.rmem_max allows. */
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 
-export interface UdpMulticastOptions {
+export interface UdpMulticastOptions extends ReopenOptions {
   /** Multicast address, IPv4 or IPv6. */
   group: string;
   port?: number;
@@ -37,6 +38,7 @@ export class UdpMulticastSource implements CanBus {
   remote = 0;
   /** Error frames, skipped. */
   errors = 0;
+  state: BusState = 'closed';
   readonly #options: UdpMulticastOptions;
   readonly #queue: { current: FrameQueue | undefined; dropped: number } = { current: undefined, dropped: 0 };
   #sender: Promise<Socket> | undefined;
@@ -51,8 +53,13 @@ export class UdpMulticastSource implements CanBus {
     return this.#queue.dropped + (this.#queue.current?.dropped ?? 0);
   }
 
-  /** @throws CardanError CAN_UNAVAILABLE */
-  async *frames(signal: AbortSignal): AsyncGenerator<CanFrame[]> {
+  /** A network that is missing or goes (a car's router starts later than the agent) is looked for again. */
+  frames(signal: AbortSignal): AsyncGenerator<CanFrame[]> {
+    return reopening((s) => this.#read(s), signal, this.#options);
+  }
+
+  /** @throws CardanError CAN_UNAVAILABLE, CAN_BUS_DOWN */
+  async *#read(signal: AbortSignal): AsyncGenerator<CanFrame[]> {
     if (signal.aborted) return;
     const now = this.#options.now ?? (() => performance.timeOrigin + performance.now());
     const queue = new FrameQueue();
@@ -65,11 +72,13 @@ export class UdpMulticastSource implements CanBus {
       socket.on('message', (datagram, from) => {
         if (!this.#isOwn(from)) this.#take(datagram, now(), queue);
       });
-      socket.on('error', (cause) => queue.end(this.#unavailable(cause)));
+      socket.on('error', (cause) => queue.end(this.#down(cause)));
+      this.state = 'open';
       this.#options.onOpen?.();
       yield* queue.batches();
     } finally {
       signal.removeEventListener('abort', stop);
+      this.state = 'closed';
       socket?.close();
       this.#queue.dropped += queue.dropped;
       this.#queue.current = undefined;
@@ -159,6 +168,14 @@ export class UdpMulticastSource implements CanBus {
         `There is no network interface ${name} with an IPv4 address. "ip address" lists them.`,
       );
     return found.address;
+  }
+
+  #down(cause: Error): CardanError {
+    return new CardanError(
+      'CAN_BUS_DOWN',
+      `udp:${this.#options.group} has failed: ${cause.message}. It is opened again.`,
+      { cause },
+    );
   }
 
   #unavailable(cause: unknown): CardanError {

@@ -9,6 +9,11 @@ describe('--can', () => {
     ['socketcan:can0', { kind: 'socketcan', interface: 'can0' }],
     ['slcan:/dev/ttyACM0', { kind: 'slcan', device: '/dev/ttyACM0', bitrate: 500_000 }],
     ['slcan:/dev/ttyACM0@250000', { kind: 'slcan', device: '/dev/ttyACM0', bitrate: 250_000 }],
+    ['slcan:/dev/ttyS1,921600', { kind: 'slcan', device: '/dev/ttyS1', bitrate: 500_000, baud: 921_600 }],
+    [
+      'slcan:/dev/ttyS1@125000,3000000',
+      { kind: 'slcan', device: '/dev/ttyS1', bitrate: 125_000, baud: 3_000_000 },
+    ],
     ['udp:239.74.163.2', { kind: 'udp', group: '239.74.163.2', port: 43113 }],
     ['udp:239.74.163.2%lo:5000', { kind: 'udp', group: '239.74.163.2', interface: 'lo', port: 5000 }],
     ['udp:ff15::6173', { kind: 'udp', group: 'ff15::6173', port: 43113 }],
@@ -23,6 +28,7 @@ describe('--can', () => {
     'socketcan:can0,1:2',
     'socketcan:-x',
     'slcan:/dev/x@7',
+    'slcan:/dev/x,7',
     'udp:10.0.0.1',
     'udp:239.1.1.1:0',
   ])('is refused with what to use: "%s"', (text) =>

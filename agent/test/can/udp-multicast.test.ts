@@ -1,4 +1,5 @@
 import { createSocket } from 'node:dgram';
+import type { CardanError } from '@cardan/shared';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { freePorts } from '../../../ops/free-ports.ts';
 import type { CanFrame } from '../../src/can/can-frame.ts';
@@ -79,12 +80,20 @@ describe('a source on UDP multicast', () => {
     expect(await batches.next()).toEqual({ done: true, value: undefined });
   });
 
-  it('says what to do when the interface is missing', async () => {
-    const source = new UdpMulticastSource({ group: '239.74.163.3', interface: 'nosuch0' });
-    await expect(source.frames(new AbortController().signal).next()).rejects.toMatchObject({
-      code: 'CAN_UNAVAILABLE',
-      message: expect.stringContaining('ip address') as unknown,
+  it('says what to do when the interface is missing, and looks again', async () => {
+    const stop = new AbortController();
+    const problems: CardanError[] = [];
+    const source = new UdpMulticastSource({
+      group: '239.74.163.3',
+      interface: 'nosuch0',
+      onProblem: (problem) => problems.push(problem),
+      sleep: async () => {
+        if (problems.length === 2) stop.abort();
+      },
     });
+    expect((await source.frames(stop.signal).next()).done).toBe(true);
+    expect(problems.map(({ code }) => code)).toEqual(['CAN_UNAVAILABLE', 'CAN_UNAVAILABLE']);
+    expect(problems[0]!.message).toContain('ip address');
   });
 });
 
