@@ -25,6 +25,7 @@ import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { parseDbc, type Dbc } from './dbc/index.ts';
 import { dbcLintCommand } from './dbc-lint.ts';
 import { decodeCommand } from './decode.ts';
+import { doctorCommand } from './doctor/doctor.ts';
 import { encodeCommand } from './encode.ts';
 import { SdNotify } from './sd-notify.ts';
 import { mapAllSignals, readVssMap } from './vss.ts';
@@ -104,6 +105,16 @@ function runOptions(command: Command): Command {
 runOptions(program.command('run'))
   .description('Run the agent until its source ends or it is stopped.')
   .action(run);
+
+runOptions(program.command('doctor'))
+  .description(
+    'Check what the agent needs: bus, DBC, clock, disk, broker, certificate; the exit status is 1 if it fails.',
+  )
+  .option('--seconds <n>', 'how long each bus is listened to', numberBetween(1, 3600), 5)
+  .option('--json', 'one JSON object per check')
+  .action(async (options: RunOptions & { seconds: number; json?: boolean }) => {
+    if ((await doctorCommand({ ...options, out: process.stdout })) > 0) process.exitCode = 1;
+  });
 
 program
   .command('decode')
