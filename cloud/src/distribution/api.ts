@@ -2,8 +2,9 @@ import type { Readable } from 'node:stream';
 import fastifyStatic from '@fastify/static';
 import swagger from '@fastify/swagger';
 import type { FastifyInstance, FastifyReply } from 'fastify';
-import { CardanError } from '@cardan/shared';
+import { type CampaignRef, CardanError } from '@cardan/shared';
 import { BLOB_BYTES_MAX } from '../registry/blob-store.ts';
+import type { CampaignVersion } from '../registry/campaign-projection.ts';
 import type { Fleet } from '../registry/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import { TufRepository } from '../registry/tuf-repository.ts';
@@ -20,6 +21,7 @@ export interface DistributionOptions {
 
 const IMMUTABLE = 'public, max-age=31536000, immutable';
 const TARGET = /^models\/([^/]+)\/([^/]+)\/([0-9a-f]{64})\.(manifest\.json|model\.json|weights\.bin)$/;
+const CAMPAIGN_TARGET = /^campaigns\/([^/]+)\/([0-9a-f]{64})\.([^/]+)\.json$/;
 
 /** Adds the routes of registry and distribution, and `GET /openapi.json` which describes them. */
 export async function distributionApi(server: FastifyInstance, options: DistributionOptions): Promise<void> {
@@ -28,6 +30,8 @@ export async function distributionApi(server: FastifyInstance, options: Distribu
   await server.register(async (routes) => vehicleRoutes(routes, options));
   await server.register(async (routes) => managementReads(routes, options));
   await server.register(async (routes) => managementWrites(routes, options));
+  await server.register(async (routes) => campaignReads(routes, options));
+  await server.register(async (routes) => campaignWrites(routes, options));
   server.get('/health', { schema: schema.health }, () => options.health());
   server.get('/openapi.json', { schema: { hide: true } }, () => server.swagger());
 }
@@ -40,7 +44,7 @@ function vehicleRoutes(server: FastifyInstance, { registry, fleet }: Distributio
     async (request, reply) => {
       // A car knows its columns better than the log does, where its boot event may not have arrived.
       const signalSet = request.query.signalSet ?? fleet.vehicles().get(request.params.vehicle) ?? '';
-      const desired = registry.desired(signalSet);
+      const desired = registry.desired(signalSet, request.params.vehicle);
       const etag = `"${desired.generation}"`;
       reply.header('etag', etag).header('cache-control', 'no-cache');
       if (request.headers['if-none-match'] === etag) return reply.code(304).send();
@@ -72,6 +76,8 @@ function vehicleRoutes(server: FastifyInstance, { registry, fleet }: Distributio
     '/v1/targets/*',
     { schema: schema.target },
     async (request, reply) => {
+      const campaign = CAMPAIGN_TARGET.exec(request.params['*']);
+      if (campaign !== null) return sendCampaign(reply, registry, campaign);
       const [, name = '', version = '', sha256 = '', file = ''] = TARGET.exec(request.params['*']) ?? [];
       const known = registry.versions(name).find(({ manifest }) => manifest.version === version);
       const hash =
@@ -130,6 +136,46 @@ function managementReads(server: FastifyInstance, { registry }: DistributionOpti
   );
 }
 
+function campaignReads(server: FastifyInstance, { registry }: DistributionOptions): void {
+  server.get('/v1/campaigns', { schema: schema.listCampaigns }, () => ({
+    campaigns: registry.campaigns.all().map(({ id, live, versions }) => ({
+      id,
+      live: live ?? null,
+      versions: versions.map(({ campaign, sha256, publishedAt }) => ({
+        version: campaign.version,
+        name: campaign.name,
+        publishedAt,
+        sha256,
+      })),
+    })),
+  }));
+
+  server.get<{ Params: CampaignRef }>(
+    '/v1/campaigns/:id/:version',
+    { schema: schema.getCampaign },
+    (request, reply) => sendDocument(reply, registry.campaigns.version(request.params), 'no-cache'),
+  );
+}
+
+function campaignWrites(server: FastifyInstance, { registry, token }: DistributionOptions): void {
+  if (token) server.addHook('onRequest', async (request) => checkToken(request, token));
+
+  server.post<{ Body: unknown }>('/v1/campaigns', { schema: schema.postCampaign }, async (request, reply) => {
+    const { campaign, created } = await registry.campaigns.publish(request.body);
+    reply.header('location', `/v1/campaigns/${campaign.id}/${campaign.version}`);
+    return reply.code(created ? 201 : 200).send({ ...campaign, created });
+  });
+
+  server.delete<{ Params: { id: string } }>(
+    '/v1/campaigns/:id',
+    { schema: schema.deleteCampaign },
+    async (request, reply) => {
+      await registry.campaigns.withdraw(request.params.id);
+      return reply.code(204).send();
+    },
+  );
+}
+
 function managementWrites(server: FastifyInstance, { registry, token }: DistributionOptions): void {
   // Before the body is read: a stranger cannot make the server take in anything.
   if (token) server.addHook('onRequest', async (request) => checkToken(request, token));
@@ -169,6 +215,21 @@ function managementWrites(server: FastifyInstance, { registry, token }: Distribu
       },
     );
   });
+}
+
+/** The document as it is signed. Throws TUF_TARGET_UNKNOWN for one that cars should not run (any more). */
+function sendCampaign(reply: FastifyReply, registry: Registry, path: RegExpExecArray): FastifyReply {
+  const [name, id = '', sha256 = '', version = ''] = path;
+  const live = registry.campaigns.live(id);
+  if (live?.campaign.version !== version || live.sha256 !== sha256)
+    throw new CardanError('TUF_TARGET_UNKNOWN', `There is no target ${name}.`);
+  return sendDocument(reply, live, IMMUTABLE);
+}
+
+/** At most 64 KB, so as a whole. */
+function sendDocument(reply: FastifyReply, { bytes, sha256 }: CampaignVersion, cache: string): FastifyReply {
+  reply.header('content-type', 'application/json').header('cache-control', cache);
+  return reply.header('etag', `"${sha256}"`).send(bytes);
 }
 
 /** Streams a file with Range, If-None-Match and If-Modified-Since. The name is one of ours, never a caller's. */

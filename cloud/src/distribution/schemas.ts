@@ -8,7 +8,7 @@ export const openapi: NonNullable<FastifyDynamicSwaggerOptions['openapi']> = {
   info: {
     title: 'Cardan registry and distribution',
     description:
-      'Publishes models to a fleet, and gives cars signed metadata (TUF 1.0) and the files that it names.',
+      'Publishes models and campaigns to a fleet, and gives cars signed metadata (TUF 1.0) and the files that it names.',
     version: '1.0.0',
   },
   tags: [
@@ -44,11 +44,17 @@ const file = (mediaType: string) => ({
 const sha256 = { type: 'string', pattern: '^[0-9a-f]{64}$' };
 const modelName = { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' };
 const version = { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' };
+const campaignId = { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' };
 const signalSet = { type: 'string', pattern: '^[0-9a-f]{16}$' };
 const modelRef = {
   type: 'object',
   properties: { name: { type: 'string' }, version: { type: 'string' } },
   required: ['name', 'version'],
+};
+const campaignRef = {
+  type: 'object',
+  properties: { id: { type: 'string' }, version: { type: 'string' } },
+  required: ['id', 'version'],
 };
 const params = (properties: Record<string, unknown>) => ({
   type: 'object',
@@ -71,6 +77,11 @@ export const desired: FastifySchema = {
       properties: {
         generation: { type: 'integer', description: 'Grows with every decision; 0 before the first one.' },
         active: { anyOf: [modelRef, { type: 'null' }] },
+        campaigns: {
+          type: 'array',
+          description: 'What it should collect; absent where no campaign was ever for it.',
+          items: campaignRef,
+        },
       },
       required: ['generation', 'active'],
     },
@@ -88,7 +99,9 @@ export const tuf: FastifySchema = {
 
 export const target: FastifySchema = {
   ...vehicle,
-  summary: 'A file of a model, models/{name}/{version}/{sha256}.{file}; takes Range',
+  summary:
+    'A file of a model, models/{name}/{version}/{sha256}.{file}, which takes Range; ' +
+    'or a campaign, campaigns/{id}/{sha256}.{version}.json',
   params: params({ '*': { type: 'string', maxLength: 256 } }),
   response: { 200: file('application/octet-stream'), 206: file('application/octet-stream'), '4xx': problem },
 };
@@ -184,6 +197,75 @@ export const postVersion: FastifySchema = {
   },
 };
 
+export const listCampaigns: FastifySchema = {
+  ...management,
+  summary: 'All campaigns with their versions, and the one that cars should run',
+  response: {
+    200: {
+      type: 'object',
+      properties: {
+        campaigns: {
+          type: 'array',
+          items: {
+            type: 'object',
+            properties: {
+              id: campaignId,
+              live: { anyOf: [version, { type: 'null' }], description: 'null: withdrawn' },
+              versions: {
+                type: 'array',
+                items: {
+                  type: 'object',
+                  properties: {
+                    version,
+                    name: { type: 'string' },
+                    publishedAt: { type: 'string' },
+                    sha256,
+                  },
+                  required: ['version', 'name', 'publishedAt', 'sha256'],
+                },
+              },
+            },
+            required: ['id', 'live', 'versions'],
+          },
+        },
+      },
+      required: ['campaigns'],
+    },
+  },
+};
+
+export const getCampaign: FastifySchema = {
+  ...management,
+  summary: 'The document of a version; "latest" is the one that cars should run, or else the newest',
+  params: params({ id: campaignId, version }),
+  response: { 200: file('application/json'), '4xx': problem },
+};
+
+export const postCampaign: FastifySchema = {
+  ...guarded,
+  summary:
+    'Publishes a version of a campaign; the cars that it names should run it from now on, and no other of its id',
+  body: {
+    type: 'object',
+    description: 'The campaign, at most 64 KiB as JSON without spaces (campaign.schema.json)',
+  },
+  response: {
+    '2xx': {
+      type: 'object',
+      properties: { id: campaignId, version, created: { type: 'boolean' } },
+      required: ['id', 'version', 'created'],
+    },
+    '4xx': problem,
+  },
+};
+
+export const deleteCampaign: FastifySchema = {
+  ...guarded,
+  summary: 'Withdraws a campaign: no car should run it any more. Its versions can still be read',
+  params: params({ id: campaignId }),
+  response: { 204: { type: 'null', description: 'It is withdrawn' }, '4xx': problem },
+};
+
 export const postTraining: FastifySchema = {
   ...guarded,
   summary: 'Asks for a training',
@@ -207,11 +289,20 @@ export const health: FastifySchema = {
         status: { const: 'ok' },
         mqttConnected: { type: 'boolean' },
         models: { type: 'integer' },
+        campaigns: { type: 'integer', description: 'Those that cars should run.' },
         vehicles: { type: 'integer' },
         malformedRecords: { type: 'integer' },
         missingFiles: { type: 'integer', description: 'Versions whose files are not in the blob store.' },
       },
-      required: ['status', 'mqttConnected', 'models', 'vehicles', 'malformedRecords', 'missingFiles'],
+      required: [
+        'status',
+        'mqttConnected',
+        'models',
+        'campaigns',
+        'vehicles',
+        'malformedRecords',
+        'missingFiles',
+      ],
     },
   },
 };

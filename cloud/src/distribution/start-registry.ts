@@ -54,6 +54,7 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       status: 'ok',
       mqttConnected: publisher.connected,
       models: registry.names().length,
+      campaigns: registry.campaigns.targets().length,
       vehicles: fleet.vehicles().size,
       malformedRecords: registry.malformed + fleet.malformed,
       missingFiles: registry.missing.length,

@@ -94,7 +94,10 @@ export class DesiredPublisher {
   private changed(): [vehicle: string, desired: string][] {
     const { registry, fleet } = this.options;
     return [...fleet.vehicles()]
-      .map(([vehicle, signalSet]): [string, string] => [vehicle, JSON.stringify(registry.desired(signalSet))])
+      .map(([vehicle, signalSet]): [string, string] => [
+        vehicle,
+        JSON.stringify(registry.desired(signalSet, vehicle)),
+      ])
       .filter(([vehicle, desired]) => this.told.get(vehicle) !== desired);
   }
 

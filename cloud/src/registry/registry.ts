@@ -17,6 +17,7 @@ import {
 } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import { BlobStore, unknownBlob } from './blob-store.ts';
+import { Campaigns } from './campaigns.ts';
 import { ModelProjection, type ModelVersion } from './model-projection.ts';
 import { Tail } from './tail.ts';
 import { problemFrom } from './problem.ts';
@@ -58,8 +59,12 @@ export class Registry {
   /** Whether something has changed that is not signed and told yet. */
   private unsettled = true;
   private tail: Tail | undefined;
+  private collecting: Campaigns | undefined;
   private renewal: NodeJS.Timeout | undefined;
   private writing: Promise<unknown> = Promise.resolve();
+  private settling: Promise<unknown> = Promise.resolve();
+  /** Before it, signing would take from the cars what was not read yet. */
+  private replayed = false;
 
   private constructor(options: RegistryOptions, blobs: BlobStore, tuf: TufRepository) {
     this.options = options;
@@ -79,6 +84,14 @@ export class Registry {
     const ring = await openKeys(join(dir, 'keys'));
     const tuf = await TufRepository.open({ dir: join(dir, 'tuf'), ring, clock });
     const registry = new Registry(options, blobs, tuf);
+    registry.collecting = await Campaigns.open({
+      log,
+      clock,
+      inTurn: (task) => registry.inTurn(task),
+      nextGeneration: () => registry.nextGeneration(),
+      settle: () => registry.settle(),
+      onProblem,
+    });
     await ensureLogTopics(log, [TOPIC]);
     registry.tail = await Tail.start({
       log,
@@ -87,6 +100,7 @@ export class Registry {
         for (const record of batch.records) if (registry.models.apply(record)) registry.unsettled = true;
       },
       settle: async () => {
+        registry.replayed = true;
         if (registry.unsettled) await registry.settle();
       },
       onProblem,
@@ -99,9 +113,14 @@ export class Registry {
     return registry;
   }
 
-  /** Records of the topic that could not be read. */
+  /** What cars collect. */
+  get campaigns(): Campaigns {
+    return this.collecting!; // there from `open` on
+  }
+
+  /** Records of the topics that could not be read. */
   get malformed(): number {
-    return this.models.malformed;
+    return this.models.malformed + this.campaigns.malformed;
   }
 
   /** Names of all models. */
@@ -124,9 +143,16 @@ export class Registry {
     return version;
   }
 
-  /** What vehicles with this signal set should run; generation 0 before anything was decided. */
-  desired(signalSet: string): VehicleDesired {
-    return this.models.desired(signalSet);
+  /**
+   * What a vehicle with this signal set should run; generation 0 before anything was decided. A change of its campaigns
+   * makes it grow, too. Without a vehicle: what is decided for all with this signal set.
+   */
+  desired(signalSet: string, vehicle?: string): VehicleDesired {
+    const desired = this.models.desired(signalSet);
+    const collecting = vehicle === undefined ? undefined : this.campaigns.desired(vehicle);
+    if (collecting === undefined) return desired;
+    const { generation, campaigns } = collecting;
+    return { ...desired, generation: Math.max(desired.generation, generation), campaigns };
   }
 
   /** The newest decision of each signal set. */
@@ -190,12 +216,13 @@ export class Registry {
     clearInterval(this.renewal);
     await this.writing;
     await this.tail?.close();
+    await this.campaigns.close();
   }
 
   /** Each newest published version of a signal set goes to all its vehicles at once. */
   private async decide(): Promise<void> {
     for (const { manifest } of this.models.undecided()) {
-      const generation = this.models.generation + 1;
+      const generation = this.nextGeneration();
       const active = { name: manifest.name, version: manifest.version };
       await this.append('io.cardan.rollout.decided', manifest.name, `decided-${generation}`, {
         generation,
@@ -228,19 +255,38 @@ export class Registry {
     }
   }
 
-  private async settle(): Promise<void> {
+  /** One number for all decisions, so that a car can tell which of two it was told of is newer. */
+  private nextGeneration(): number {
+    return Math.max(this.models.generation, this.campaigns.generation) + 1;
+  }
+
+  /** Models and campaigns settle one after the other: what is signed last must be of the newest state of both. */
+  private settle(): Promise<void> {
     this.unsettled = true;
-    const missing: ModelRef[] = [];
-    const targets: Target[] = [];
-    for (const version of this.models.signedVersions()) {
-      const files = await this.targetsOf(version);
-      if (files === undefined)
-        missing.push({ name: version.manifest.name, version: version.manifest.version });
-      else targets.push(...files);
-    }
-    this.missing = missing;
-    await this.tuf.publish(targets);
+    const settled = this.settling.then(() => this.signAll());
+    this.settling = settled.catch(() => {});
+    return settled;
+  }
+
+  private async signAll(): Promise<void> {
+    if (!this.replayed) return;
+    // What is taken in from here on needs another turn.
     this.unsettled = false;
+    try {
+      const missing: ModelRef[] = [];
+      const targets: Target[] = this.campaigns.targets();
+      for (const version of this.models.signedVersions()) {
+        const files = await this.targetsOf(version);
+        if (files === undefined)
+          missing.push({ name: version.manifest.name, version: version.manifest.version });
+        else targets.push(...files);
+      }
+      this.missing = missing;
+      await this.tuf.publish(targets);
+    } catch (error) {
+      this.unsettled = true;
+      throw error;
+    }
     for (const listener of this.listeners) listener();
   }
 

@@ -17,12 +17,12 @@ import { TUF_ROLES, type KeyRing, type TufRole } from './tuf-keys.ts';
 
 /** A file that cars may fetch, as it is signed. */
 export interface Target {
-  /** Path among the targets, `models/{name}/{version}/{file}`. */
+  /** Path among the targets, `models/{name}/{version}/{file}` or `campaigns/{id}/{version}.json`. */
   path: string;
   /** Bytes. */
   length: number;
   sha256: string;
-  custom: { model: string; version: string; signalSet: string };
+  custom: { model: string; version: string; signalSet: string } | { id: string; version: string };
 }
 
 const SPEC_VERSION = '1.0.31';

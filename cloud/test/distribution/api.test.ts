@@ -291,13 +291,17 @@ test('the OpenAPI document names every route', async () => {
     Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
   );
   expect(routes.sort()).toEqual([
+    'DELETE /v1/campaigns/{id}',
     'GET /health',
     'GET /v1/blobs/{sha256}',
+    'GET /v1/campaigns',
+    'GET /v1/campaigns/{id}/{version}',
     'GET /v1/models',
     'GET /v1/models/{name}/versions/{version}',
     'GET /v1/targets/{*}',
     'GET /v1/tuf/{file}',
     'GET /v1/vehicles/{vehicle}/desired',
+    'POST /v1/campaigns',
     'POST /v1/models/{name}/versions',
     'POST /v1/trainings',
     'PUT /v1/blobs/{sha256}',
@@ -305,5 +309,5 @@ test('the OpenAPI document names every route', async () => {
   const guarded = Object.values(document.paths)
     .flatMap((methods) => Object.entries(methods))
     .filter(([, { security }]) => security !== undefined);
-  expect(guarded.map(([method]) => method).sort()).toEqual(['post', 'post', 'put']);
+  expect(guarded.map(([method]) => method).sort()).toEqual(['delete', 'post', 'post', 'post', 'put']);
 });

@@ -1,4 +1,5 @@
 export { campaignInvalid } from './campaign-fields.ts';
+export { CAMPAIGN_TARGET_BYTES_MAX, campaignTargetPath } from './campaign-target.ts';
 export {
   CAMPAIGN_LENGTH_MAX,
   parseCampaign,
@@ -19,4 +20,4 @@ export {
   type NumberNode,
   type TruthNode,
 } from './expression.ts';
-export { globFits, isForVehicle, type VehicleIdentity } from './vehicles.ts';
+export { globFits, isForVehicle, isForVehicleId, type VehicleIdentity } from './vehicles.ts';

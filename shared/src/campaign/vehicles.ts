@@ -1,4 +1,4 @@
-import type { Campaign } from './campaign.ts';
+import type { Campaign, VehicleSelector } from './campaign.ts';
 
 /** What a vehicle knows of itself. */
 export interface VehicleIdentity {
@@ -8,11 +8,16 @@ export interface VehicleIdentity {
 
 /** Whether a campaign is for this vehicle. */
 export function isForVehicle({ vehicles }: Campaign, vehicle: VehicleIdentity): boolean {
-  if (vehicles.ids !== undefined && !vehicles.ids.some((glob) => globFits(glob, vehicle.id))) return false;
+  if (!isForVehicleId(vehicles, vehicle.id)) return false;
   const own = vehicle.attributes ?? {};
   return Object.entries(vehicles.attributes).every(
     ([name, value]) => Object.hasOwn(own, name) && own[name] === value,
   );
+}
+
+/** Whether it may be for the vehicle with this id; its attributes are known in the car only. */
+export function isForVehicleId({ ids }: VehicleSelector, vehicle: string): boolean {
+  return ids === undefined || ids.some((glob) => globFits(glob, vehicle));
 }
 
 /**
