@@ -8,6 +8,16 @@ export const AGENT_DEFAULTS = {
   staleMs: 5000,
   /** What the car says of itself is repeated at least this often. */
   reportMs: 30_000,
+  scoring: {
+    /**
+     * Most that a model may take for one row, microseconds; at most a twentieth of the row period, too. A hundred
+     * times what the trainer's models take on a small computer, and at 4,000 frames a second only twenty of them
+     * wait meanwhile.
+     */
+    budgetUs: 5000,
+    /** Statistics of a shadow go up this often, by the time of the rows: 300 rows make a distribution. */
+    shadowPeriodMs: 5 * 60_000,
+  },
   uplink: {
     batchRows: 50,
     batchMs: 5000,
@@ -31,6 +41,8 @@ export const AGENT_DEFAULTS = {
     /** Nearly three hours at one row a second; about 5 MB with 25 signals. */
     memoryRowsMax: 10_000,
     memoryEventsMax: 1000,
+    /** A network that is there has told the time by then. */
+    clockHoldMs: 120_000,
     synchronous: 'NORMAL',
   },
 } as const;

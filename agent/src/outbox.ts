@@ -1,11 +1,35 @@
-import { CardanError, messageOf, systemCode, type TelemetryBatch } from '@cardan/shared';
+import { CardanError, messageOf, parseCloudEvent, systemCode, type TelemetryBatch } from '@cardan/shared';
 import { AGENT_DEFAULTS } from './config.ts';
+import { makeBatch, type BatchRow } from './outbox/batch.ts';
 import { systemClock, type Clock } from './outbox/clock.ts';
+import { ClockWatch, type Correction } from './outbox/clock-watch.ts';
+import {
+  inOrder,
+  readyEvent,
+  withTime,
+  type MakeEvent,
+  type NewEvent,
+  type ReadyEvent,
+} from './outbox/event.ts';
 import { isCorrupt, isDiskTrouble, setAside } from './outbox/file.ts';
-import { priorityOf, type Dropped, type NewRow, type RowContext } from './outbox/row.ts';
-import { OutboxStore, type MakeEvent, type StoredRow } from './outbox/store.ts';
+import { MemoryRows } from './outbox/memory.ts';
+import {
+  PRIORITY_DEFAULT,
+  type Compression,
+  type Dropped,
+  type NewRow,
+  type RowContext,
+} from './outbox/row.ts';
+import { OutboxStore, type StoredRow } from './outbox/store.ts';
 
-export { PRIORITY_ALARM, PRIORITY_DEFAULT, type Dropped, type RowContext } from './outbox/row.ts';
+export {
+  COMPRESSIONS,
+  PRIORITY_ALARM,
+  PRIORITY_DEFAULT,
+  type Compression,
+  type Dropped,
+  type RowContext,
+} from './outbox/row.ts';
 export { systemClock, type Clock } from './outbox/clock.ts';
 
 export interface OutboxOptions {
@@ -19,12 +43,19 @@ export interface OutboxOptions {
   bytesMax?: number;
   /** Rows and events that have waited for longer go, and are counted (milliseconds). */
   ageMaxMs?: number;
-  /** Most rows in memory while the disk takes none. */
+  /** Most rows in memory while the disk takes none; and as many of those that are never written to it. */
   memoryRowsMax?: number;
   /** Most events in memory while the disk takes none. */
   memoryEventsMax?: number;
+  /** How long a clock that may be right, but is not known to be, is waited for before rows go up (milliseconds). */
+  clockHoldMs?: number;
   clock?: Clock;
   onProblem?: (error: CardanError) => void;
+}
+
+/** What goes up at once, and how it is compressed if it names that. */
+export interface OutboxBatch extends TelemetryBatch {
+  compression?: Compression;
 }
 
 /** While the disk takes nothing, it is asked again this often; `flush()` asks at once. */
@@ -33,27 +64,41 @@ const RETRY_MS = 1000;
 /** Acknowledgements that could not be written down; beyond this the oldest are forgotten, and sent again: copies only. */
 const ACKS_MAX = 1000;
 
-type Range = [first: number, last: number];
+/** Corrections of the clock that could not be written down. It is set once, as a rule. */
+const CORRECTIONS_MAX = 100;
+
+/** Sequence numbers that are in the log and could not be deleted yet. */
+interface Acked {
+  first: number;
+  last: number;
+  /** How many of them are in the file. */
+  count: number;
+}
+
+const persists = ({ context }: NewRow) => context.persistence !== 'memory';
+const isVolatile = (row: NewRow) => !persists(row);
 
 /**
  * What has been measured and is not yet known to be in the log. Rows and events wait here, in SQLite, until a
  * bridge has acknowledged their sequence numbers. Sequence numbers are never used twice within an epoch; the
- * epoch changes only when an outbox is created anew. While the disk takes nothing, they wait in memory.
+ * epoch changes only when an outbox is created anew. While the disk takes nothing, they wait in memory and go up
+ * from there.
  */
 export class Outbox {
   private readonly options: Required<Omit<OutboxOptions, 'onProblem'>>;
   private readonly onProblem: (error: CardanError) => void;
   /** Undefined while the file cannot be opened, since its disk is full. */
   private store: OutboxStore | undefined;
-  private buffered: NewRow[] = [];
-  private bufferedEvents: { make: MakeEvent; priority: number | undefined; monotonic: number }[] = [];
+  private readonly memory = new MemoryRows();
+  private memoryEvents: NewEvent[] = [];
   private flushing: NodeJS.Immediate | undefined;
   private retry: NodeJS.Timeout | undefined;
   /** Losses in memory that are not in the file yet. */
   private readonly lost = new Map<string, Dropped>();
-  private readonly acked: { rows: Range[]; events: Range[] } = { rows: [], events: [] };
-  /** A correction of the clock that could not be written down yet: nothing of this boot is sent before. */
-  private shiftMs = 0;
+  private readonly acked: { rows: Acked[]; events: Acked[] } = { rows: [], events: [] };
+  private watch: ClockWatch;
+  /** Corrections that could not be written down yet; what is read from the file gets them on its way. */
+  private readonly corrections: Correction[] = [];
   private lastEpoch = 0;
   private closed = false;
   private onFlush: () => void = () => undefined;
@@ -62,21 +107,24 @@ export class Outbox {
     const { onProblem, ...rest } = options;
     this.options = { clock: systemClock, ...AGENT_DEFAULTS.outbox, ...rest };
     this.onProblem = onProblem ?? (() => undefined);
+    this.watch = new ClockWatch(this.options.clock);
     try {
       this.open();
     } catch (error) {
       if (!isDiskTrouble(error)) throw error;
       this.diskRefused(error);
     }
+    this.checkClock();
+    this.dropTooOld();
   }
 
   get epoch(): number {
     return this.store?.epoch ?? this.lastEpoch;
   }
 
-  /** Rows that are not yet acknowledged, those still in memory included. */
+  /** Rows that are not yet acknowledged, those in memory included. */
   get pendingRows(): number {
-    return (this.store?.rowCount ?? 0) + this.buffered.length;
+    return (this.store?.rowCount ?? 0) - sum(this.acked.rows) + this.memory.length;
   }
 
   /** Bytes of the rows in the file, with what they cost in it. */
@@ -85,7 +133,7 @@ export class Outbox {
   }
 
   get pendingEvents(): number {
-    return (this.store?.eventCount ?? 0) + this.bufferedEvents.length;
+    return (this.store?.eventCount ?? 0) - sum(this.acked.events) + this.memoryEvents.length;
   }
 
   /** Whether the disk takes nothing, so that rows wait in memory. */
@@ -93,9 +141,14 @@ export class Outbox {
     return this.retry !== undefined;
   }
 
+  /** Whether what this boot has recorded waits for the clock to be set. */
+  get waitsForClock(): boolean {
+    return this.store?.boots.heldBack ?? false;
+  }
+
   /** Sequence number of the oldest row (event) that is not acknowledged; infinite when there is none. */
   get oldestRow(): number {
-    return this.oldest()?.sequence ?? Number.POSITIVE_INFINITY;
+    return this.guard((store) => this.oldest(store)?.sequence, undefined) ?? Number.POSITIVE_INFINITY;
   }
 
   get oldestEvent(): number {
@@ -104,22 +157,22 @@ export class Outbox {
 
   /** Sequence number that the next row will get. */
   get nextSequence(): number {
-    return (this.store?.nextSequence ?? 1) + this.buffered.length;
+    return this.store?.nextSequence ?? 1;
   }
 
   /** Losses since the outbox was created: what had to go because it was full. */
   get dropped(): Dropped {
-    const sum = { rows: 0, events: 0 };
+    const all = { rows: 0, events: 0 };
     for (const { rows, events } of Object.values(this.droppedBy)) {
-      sum.rows += rows;
-      sum.events += events;
+      all.rows += rows;
+      all.events += events;
     }
-    return sum;
+    return all;
   }
 
   /** The same by campaign; rows and events of none are under the empty name. */
   get droppedBy(): Record<string, Dropped> {
-    const all = new Map(this.store?.losses);
+    const all = new Map(this.store?.lost);
     for (const [campaign, { rows, events }] of this.lost) {
       const stored = all.get(campaign);
       all.set(campaign, { rows: rows + (stored?.rows ?? 0), events: events + (stored?.events ?? 0) });
@@ -134,24 +187,41 @@ export class Outbox {
 
   /** Takes a row. Rows of one turn of the event loop are written in one transaction. */
   addRow(time: number, values: Float32Array, score: number | undefined, context: RowContext): void {
-    this.buffered.push({
-      time,
+    this.checkClock();
+    this.memory.add({
+      sequence: this.store?.takeRowNumber() ?? 0,
+      time: this.watch.right(time),
       values: Buffer.from(values.slice().buffer),
       score: score === undefined || Number.isNaN(score) ? null : score,
       context,
       monotonic: this.options.clock.monotonicMs(),
     });
-    if (this.retry === undefined) this.flushing ??= setImmediate(() => this.flush());
-    else this.boundMemory();
+    // Whether the disk takes it or not: once a turn, who sends hears of it.
+    this.flushing ??= setImmediate(() => this.flushed());
+    this.boundMemory();
   }
 
   /**
-   * Takes an event at once; `make` is given the sequence number that the event will have. Without a priority an
-   * alarm has the highest, all else the middle one.
+   * Takes an event at once; `make` is given the sequence number that the event will have, and makes the same event each
+   * time. Without a priority an alarm has the highest, all else the middle one. Losses are counted by campaign.
    */
-  addEvent(make: MakeEvent, priority?: number): void {
-    this.bufferedEvents.push({ make, priority, monotonic: this.options.clock.monotonicMs() });
-    if (this.retry === undefined) this.writeEvents();
+  addEvent(make: MakeEvent, options: number | { priority?: number; campaign?: string } = {}): void {
+    this.checkClock();
+    const { priority, campaign = '' }: { priority?: number; campaign?: string } =
+      typeof options === 'number' ? { priority: options } : options;
+    const { watch } = this;
+    const made = this.options.clock.monotonicMs();
+    let right: number | undefined;
+    this.memoryEvents.push({
+      make,
+      sequence: this.store?.takeEventNumber() ?? 0,
+      priority,
+      campaign,
+      monotonic: made,
+      // Asked once: the clock may be set again.
+      rightTime: (time) => (right ??= watch.right(time)),
+    });
+    if (!this.inMemory) this.writeEvents();
     this.boundMemory();
     this.onFlush();
   }
@@ -160,64 +230,79 @@ export class Outbox {
   flush(): void {
     if (this.flushing !== undefined) clearImmediate(this.flushing);
     this.flushing = undefined;
-    if (this.buffered.length > 0 || this.retry !== undefined) this.write();
+    this.checkClock();
+    if (this.memory.length > 0 || this.inMemory) this.write();
   }
 
   /**
    * The clock has been set: it was wrong by `offsetMs` (right time minus wrong time) since the computer started.
-   * The wall time of what this boot has recorded, and has not been acknowledged, moves by that.
+   * The wall time of what this boot has recorded, and has not been acknowledged, moves by that. The outbox notices by
+   * itself when the computer's clock is set; this is for who knows better.
    */
   clockCorrected(offsetMs: number): void {
     this.flush();
-    this.shiftMs += Math.round(offsetMs);
-    for (const row of this.buffered) row.time = Math.max(0, row.time + Math.round(offsetMs));
-    for (const held of this.bufferedEvents) {
-      const { make } = held;
-      held.make = (identity) => {
-        const event = make(identity);
-        const time = new Date(Math.max(0, Date.parse(event.time) + Math.round(offsetMs))).toISOString();
-        return { ...event, time };
-      };
-    }
-    this.guard(() => this.writeShift(), undefined);
-    this.onFlush();
+    this.correct({ by: Math.round(offsetMs), of: () => true });
   }
 
   /** The oldest rows that make one batch: in sequence, of one context, in rising time; or undefined. */
-  oldestRows(rowsMax: number, bytesMax = Number.POSITIVE_INFINITY): TelemetryBatch | undefined {
-    if (this.shiftMs !== 0) return undefined;
+  oldestRows(rowsMax: number, bytesMax = Number.POSITIVE_INFINITY): OutboxBatch | undefined {
+    this.checkClock();
+    this.dropTooOld();
     return this.guard((store) => {
-      const first = this.oldest();
-      if (first === undefined || store.timeUnknown(first)) return undefined;
+      const first = this.oldest(store);
+      if (first === undefined) return undefined;
       // Values, time and score are most of what goes over the air.
       const bytesPerRow = first.values.byteLength + 8;
       const rows = Math.max(1, Math.min(rowsMax, Math.floor(bytesMax / bytesPerRow)));
-      return this.batch(store, store.run(first, rows));
+      if (!('boot' in first)) {
+        if (store.boots.heldBack) return undefined;
+        return makeBatch(store.epoch, first.context, this.memory.run(first, rows));
+      }
+      if (store.timeUnknown(first)) return undefined;
+      const run: BatchRow[] = [];
+      for (const row of store.run(first, rows)) {
+        // It ends where something acknowledged could not be deleted yet.
+        if (store.timeUnknown(row) || inside(this.acked.rows, row.sequence) !== undefined) break;
+        run.push({ ...row, time: this.rightTime(row, store) });
+      }
+      return makeBatch(store.epoch, store.contexts.get(first.context), run);
     }, undefined);
   }
 
   /** What goes up next, as JSON: events in their order, then alarms, the newest first. */
-  nextEvents(eventsMax: number): { sequence: number; json: string; priority: number }[] {
-    if (this.shiftMs !== 0) return [];
+  nextEvents(eventsMax: number): ReadyEvent[] {
+    this.checkClock();
+    this.dropTooOld();
     return this.guard((store) => {
-      const events = store.nextEvents(eventsMax + this.acked.events.length);
-      return events.filter(({ sequence }) => !inside(this.acked.events, sequence)).slice(0, eventsMax);
+      const events: ReadyEvent[] = [];
+      for (const { boot, monotonic, ...event } of store.nextEvents(eventsMax + sum(this.acked.events)))
+        if (inside(this.acked.events, event.sequence) === undefined)
+          events.push(boot === store.boots.id ? this.rightEvent(event, monotonic) : event);
+      if (!store.boots.heldBack)
+        events.push(...this.memoryEvents.map((event) => readyEvent(event, store.epoch)));
+      return inOrder(events).slice(0, eventsMax);
     }, []);
   }
 
   /** Whether this event still waits for its acknowledgement. */
   hasEvent(sequence: number): boolean {
-    return !inside(this.acked.events, sequence) && this.guard((store) => store.hasEvent(sequence), false);
+    if (this.memoryEvents.some((event) => event.sequence === sequence)) return true;
+    return (
+      inside(this.acked.events, sequence) === undefined &&
+      this.guard((store) => store.hasEvent(sequence), false)
+    );
   }
 
   /** These rows are in the log: they can go. Both ends inclusive. */
   acknowledgeRows(first: number, last: number): void {
-    this.acknowledge('rows', [first, last]);
+    this.memory.remove(first, last);
+    this.acknowledge('rows', first, last);
   }
 
   /** These events are in the log: they can go. Both ends inclusive. */
   acknowledgeEvents(first: number, last: number): void {
-    this.acknowledge('events', [first, last]);
+    this.memoryEvents = this.memoryEvents.filter(({ sequence }) => sequence < first || sequence > last);
+    this.acknowledge('events', first, last);
   }
 
   /** A number that outlives the process, by its name; 0 at first. */
@@ -229,20 +314,33 @@ export class Outbox {
     this.guard((store) => store.keepNumbers(numbers), undefined);
   }
 
-  /** Closes the file. Rows that the disk does not take even now are lost, and said to be. */
+  /** Closes the file. Rows that the disk does not take even now are lost, and said to be; volatile ones are counted. */
   close(): void {
     this.closed = true;
     this.flush();
     clearTimeout(this.retry);
+    const wasRefused = this.inMemory;
     this.retry = undefined;
-    if (this.buffered.length + this.bufferedEvents.length > 0)
+    for (const { context } of this.memory.take(isVolatile)) this.count(context.campaign ?? '', 1, 0);
+    if (this.memory.length + this.memoryEvents.length > 0)
       this.onProblem(
         new CardanError(
           'OUTBOX_FULL',
-          `${this.buffered.length} rows and ${this.bufferedEvents.length} events that were in memory are lost: the disk of ${this.options.path} took none until the end.`,
+          `${this.memory.length} rows and ${this.memoryEvents.length} events that were in memory are lost: the disk of ${this.options.path} took none until the end.`,
         ),
       );
-    this.store?.close();
+    if (wasRefused) this.store?.abandon();
+    else this.closeStore();
+  }
+
+  private closeStore(): void {
+    try {
+      if (this.lost.size > 0) this.store?.countDropped(this.lost);
+      this.store?.close();
+    } catch (error) {
+      // It is as after a power cut: whole, and the next one leaves numbers out.
+      if (!isDiskTrouble(error) && !isCorrupt(error)) throw error;
+    }
   }
 
   private open(): void {
@@ -252,7 +350,17 @@ export class Outbox {
       if (!isCorrupt(error)) throw error;
       this.beginAnew(error);
     }
-    this.lastEpoch = this.store?.epoch ?? this.lastEpoch;
+    this.opened();
+  }
+
+  /** What waits in memory gets its numbers now. */
+  private opened(): void {
+    const { store } = this;
+    if (store === undefined) return;
+    this.lastEpoch = store.epoch;
+    for (const row of this.memory.all) if (row.sequence === 0) row.sequence = store.takeRowNumber();
+    for (const event of this.memoryEvents) if (event.sequence === 0) event.sequence = store.takeEventNumber();
+    if (store.boots.left !== undefined) this.watch = new ClockWatch(this.options.clock, store.boots.left);
   }
 
   /** The file is damaged: it is kept under another name, and a new one begun. */
@@ -260,13 +368,15 @@ export class Outbox {
     const { path, clock } = this.options;
     const rows =
       this.store === undefined ? 'Rows that it holds are' : `About ${this.store.rowCount} rows in it are`;
-    this.store?.close();
+    this.store?.abandon();
     this.store = undefined;
     this.acked.rows = [];
     this.acked.events = [];
+    this.corrections.length = 0;
+    for (const waiting of [...this.memory.all, ...this.memoryEvents]) waiting.sequence = 0;
     const kept = setAside(path, clock.wallMs());
     this.store = new OutboxStore(this.options);
-    this.lastEpoch = this.store.epoch;
+    this.opened();
     this.onProblem(
       new CardanError(
         'OUTBOX_CORRUPT',
@@ -339,66 +449,134 @@ export class Outbox {
   private writeAll(): void {
     const { store } = this;
     if (store === undefined) return;
-    if (this.shiftMs !== 0) this.writeShift();
+    if (this.corrections.length > 0) store.correct(this.corrections);
+    this.corrections.length = 0;
     for (const kind of ['rows', 'events'] as const)
       for (let range = this.acked[kind][0]; range !== undefined; range = this.acked[kind][0]) {
-        if (kind === 'rows') store.removeRows(...range);
-        else store.removeEvents(...range);
+        if (kind === 'rows') store.removeRows(range.first, range.last);
+        else store.removeEvents(range.first, range.last);
         this.acked[kind].shift();
       }
-    while (this.bufferedEvents.length > 0) {
-      const { make, priority, monotonic } = this.bufferedEvents[0]!;
-      store.addEvent(make, priority, monotonic);
-      this.bufferedEvents.shift();
-    }
-    if (this.buffered.length > 0) store.write(this.buffered);
-    this.buffered = [];
+    this.insertEvents(store);
+    const rows = this.memory.all.filter(persists);
+    if (rows.length > 0) store.write(rows);
+    this.memory.take(persists);
     if (this.lost.size > 0) store.countDropped(this.lost);
     this.lost.clear();
   }
 
   private writeEvents(): void {
-    this.guard((store) => {
-      while (this.bufferedEvents.length > 0) {
-        const { make, priority, monotonic } = this.bufferedEvents[0]!;
-        store.addEvent(make, priority, monotonic);
-        this.bufferedEvents.shift();
-      }
-    }, undefined);
+    this.guard((store) => this.insertEvents(store), undefined);
     // Not refused by the disk, and still here: a new file has begun after a damaged one.
-    if (this.bufferedEvents.length > 0 && !this.inMemory) this.write(true);
+    if (this.memoryEvents.length > 0 && !this.inMemory) this.write(true);
   }
 
-  private writeShift(): void {
-    this.store?.shiftTimes(this.shiftMs);
-    if (this.store !== undefined) this.shiftMs = 0;
+  private insertEvents(store: OutboxStore): void {
+    for (let event = this.memoryEvents[0]; event !== undefined; event = this.memoryEvents[0]) {
+      store.addEvent(readyEvent(event, store.epoch), event.campaign, event.monotonic);
+      this.memoryEvents.shift();
+    }
   }
 
-  private acknowledge(kind: 'rows' | 'events', range: Range): void {
+  /** A turn of the event loop has ended. */
+  private flushed(): void {
+    if (!this.inMemory) {
+      this.flush();
+      return;
+    }
+    // The disk is asked again by its timer, not with every row.
+    this.flushing = undefined;
+    this.onFlush();
+  }
+
+  private checkClock(): void {
+    const correction = this.watch.check();
+    if (correction !== undefined) this.correct(correction);
+  }
+
+  private correct(correction: Correction): void {
+    const { by, of } = correction;
+    for (const row of this.memory.all) if (of(row.time, row.monotonic)) row.time = Math.max(0, row.time + by);
+    for (const event of this.memoryEvents) {
+      const { rightTime, monotonic } = event;
+      event.rightTime = (time) => {
+        const before = rightTime(time);
+        return of(before, monotonic) ? before + by : before;
+      };
+    }
+    this.corrections.push(correction);
+    if (this.corrections.length > CORRECTIONS_MAX) this.corrections.shift();
+    if (!this.inMemory)
+      this.guard((store) => {
+        store.correct(this.corrections);
+        this.corrections.length = 0;
+      }, undefined);
+    this.onFlush();
+  }
+
+  /** The time of a row of the file. */
+  private rightTime({ time, monotonic, boot }: StoredRow, store: OutboxStore): number {
+    let right = time;
+    if (boot === store.boots.id)
+      for (const { by, of } of this.corrections) if (of(right, monotonic)) right = Math.max(0, right + by);
+    return right;
+  }
+
+  private rightEvent(event: ReadyEvent, monotonic: number): ReadyEvent {
+    let { json } = event;
+    for (const { by, of } of this.corrections)
+      json = JSON.stringify(
+        withTime(parseCloudEvent(json), (time) => (of(time, monotonic) ? time + by : time)),
+      );
+    return { ...event, json };
+  }
+
+  /** A full disk takes no deletion either: what is too old waits there until it does. */
+  private dropTooOld(): void {
+    if (!this.inMemory) this.guard((store) => store.dropTooOld(), undefined);
+    const { clock, ageMaxMs } = this.options;
+    const now = clock.monotonicMs();
+    const [oldest] = this.memory.all;
+    if (oldest === undefined || now - oldest.monotonic <= ageMaxMs) return;
+    for (const { context } of this.memory.take(({ monotonic }) => now - monotonic > ageMaxMs))
+      this.count(context.campaign ?? '', 1, 0);
+  }
+
+  private acknowledge(kind: 'rows' | 'events', first: number, last: number): void {
     const done = this.guard((store) => {
-      if (kind === 'rows') store.removeRows(...range);
-      else store.removeEvents(...range);
+      if (kind === 'rows') store.removeRows(first, last);
+      else store.removeEvents(first, last);
       return true;
     }, false);
     if (done) return;
     // The disk takes not even a deletion. They are not sent again, and deleted when it does.
-    this.acked[kind].push(range);
-    if (this.acked[kind].length > ACKS_MAX) this.acked[kind].shift();
+    const ranges = this.acked[kind];
+    const known = inside(ranges, first);
+    const from = known === undefined ? first : known.last + 1;
+    if (from > last) return;
+    const count = this.guard((store) => store.count(kind, from, last), 0);
+    const before = ranges.at(-1);
+    if (before !== undefined && before.last + 1 === from) {
+      before.last = last;
+      before.count += count;
+    } else if (ranges.push({ first: from, last, count }) > ACKS_MAX) ranges.shift();
   }
 
   /** In memory, too, the oldest of the lowest priority go first. */
   private boundMemory(): void {
     const { memoryRowsMax, memoryEventsMax } = this.options;
-    while (this.inMemory && this.buffered.length > memoryRowsMax) {
-      let lowest = 0;
-      for (let i = 1; i < this.buffered.length; i++)
-        if (priorityOf(this.buffered[i]!.context) < priorityOf(this.buffered[lowest]!.context)) lowest = i;
-      const [gone] = this.buffered.splice(lowest, 1);
-      this.count(gone?.context.campaign ?? '', 1, 0);
+    if (this.memory.length > memoryRowsMax) {
+      const gone = this.memory.bound(memoryRowsMax, isVolatile);
+      if (this.inMemory) gone.push(...this.memory.bound(memoryRowsMax, persists));
+      for (const { context } of gone) this.count(context.campaign ?? '', 1, 0);
     }
-    while (this.bufferedEvents.length > memoryEventsMax) {
-      this.bufferedEvents.shift();
-      this.count('', 0, 1);
+    while (this.memoryEvents.length > memoryEventsMax) {
+      let lowest = 0;
+      const priority = ({ priority = PRIORITY_DEFAULT }: NewEvent) => priority;
+      for (let i = 1; i < this.memoryEvents.length; i++)
+        if (priority(this.memoryEvents[i]!) < priority(this.memoryEvents[lowest]!)) lowest = i;
+      const [gone] = this.memoryEvents.splice(lowest, 1);
+      this.count(gone?.campaign ?? '', 0, 1);
     }
   }
 
@@ -407,57 +585,25 @@ export class Outbox {
     this.lost.set(campaign, { rows: before.rows + rows, events: before.events + events });
   }
 
-  /** The oldest row that is not acknowledged. */
-  private oldest(): StoredRow | undefined {
-    return this.guard((store) => {
-      let row = store.oldestRow(0);
-      for (let range; row !== undefined && (range = inside(this.acked.rows, row.sequence)) !== undefined;)
-        row = store.oldestRow(range[1] + 1);
-      return row;
-    }, undefined);
-  }
-
-  private batch(store: OutboxStore, records: StoredRow[]): TelemetryBatch {
-    const first = records[0]!;
-    let rows = 1;
-    // A batch ends where rows were dropped between, or where the clock went back.
-    for (; rows < records.length; rows++) {
-      const [before, row] = [records[rows - 1]!, records[rows]!];
-      if (
-        row.sequence !== before.sequence + 1 ||
-        row.time < before.time ||
-        row.time - before.time > 0xffffffff ||
-        row.values.byteLength !== first.values.byteLength ||
-        store.timeUnknown(row)
-      )
-        break;
+  /** The oldest row that is not acknowledged, and can be sent from where it is. */
+  private oldest(store: OutboxStore): StoredRow | NewRow | undefined {
+    let stored = store.oldestRow(0);
+    for (let range; stored !== undefined;) {
+      range = inside(this.acked.rows, stored.sequence);
+      if (range === undefined) break;
+      stored = store.oldestRow(range.last + 1);
     }
-    const signals = first.values.byteLength / 4;
-    const values = new Float32Array(rows * signals);
-    const bytes = Buffer.from(values.buffer);
-    const times = new Float64Array(rows);
-    const scores = new Float32Array(rows);
-    for (let i = 0; i < rows; i++) {
-      const record = records[i]!;
-      record.values.copy(bytes, i * signals * 4);
-      times[i] = record.time;
-      scores[i] = record.score ?? Number.NaN;
-    }
-    const { signalSet, modelName, modelVersion, campaign = '' } = store.contextOf(first.context);
-    return {
-      signalSet,
-      modelName,
-      modelVersion,
-      epoch: store.epoch,
-      firstSequence: first.sequence,
-      times,
-      values,
-      scores: modelName !== '' ? scores : new Float32Array(0),
-      ...(campaign === '' ? {} : { campaign }),
-    };
+    // What this turn has yet to write comes before anything that was recorded after it.
+    const [held] = this.memory.all;
+    if (held === undefined || !(this.inMemory || isVolatile(held))) return stored;
+    return stored === undefined || held.sequence < stored.sequence ? held : stored;
   }
 }
 
-function inside(ranges: readonly Range[], sequence: number): Range | undefined {
-  return ranges.find(([first, last]) => first <= sequence && sequence <= last);
+function inside(ranges: readonly Acked[], sequence: number): Acked | undefined {
+  return ranges.find(({ first, last }) => first <= sequence && sequence <= last);
+}
+
+function sum(ranges: readonly Acked[]): number {
+  return ranges.reduce((all, { count }) => all + count, 0);
 }

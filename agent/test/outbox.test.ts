@@ -159,7 +159,7 @@ describe('Outbox', () => {
       () => {
         open().close();
         const db = new Database(join(dir, 'outbox.db'));
-        db.pragma('user_version = 3');
+        db.pragma('user_version = 4');
         db.close();
       },
       'OUTBOX_VERSION',

@@ -8,7 +8,7 @@ import { PRIORITIES, PRIORITY_DEFAULT, ROW_OVERHEAD_BYTES } from './row.ts';
 
 /** ASCII "CrdO", so that no other program's database is taken for an outbox. */
 const APPLICATION_ID = 0x4372644f;
-const VERSION = 2;
+const VERSION = 3;
 
 /** Damaged files that are kept to be looked into: enough for a diagnosis, few enough for a small disk. */
 const SET_ASIDE_MAX = 3;
@@ -27,10 +27,12 @@ export interface FileOptions {
 export interface OutboxFile {
   db: Database.Database;
   bytesMax: number;
+  /** It was not there before. */
+  created: boolean;
 }
 
 /**
- * Opens the file, makes it if there is none, and brings one of version 1 up to date. Throws what SQLite throws if
+ * Opens the file, makes it if there is none, and brings one of an older version up to date. Throws what SQLite throws if
  * the file is damaged or its disk full: `isCorrupt` and `isDiskTrouble` know it.
  */
 export function openFile(options: FileOptions): OutboxFile {
@@ -41,13 +43,13 @@ export function openFile(options: FileOptions): OutboxFile {
     db.pragma(`synchronous = ${options.synchronous}`);
     db.pragma('wal_autocheckpoint = 200');
     db.pragma('journal_size_limit = 1048576');
-    makeOrMigrate(db, options.path);
+    const created = makeOrMigrate(db, options.path);
     const bytesMax = Math.min(options.bytesMax, Math.floor(spaceFor(options.path) / 2));
     // The bound of rows holds before this one does. It is here so that the file itself never fills the disk, for
     // on a full disk SQLite cannot even delete.
     const pageSize = db.pragma('page_size', { simple: true }) as number;
     db.pragma(`max_page_count = ${Math.ceil((1.25 * bytesMax) / pageSize) + 256}`);
-    return { db, bytesMax };
+    return { db, bytesMax, created };
   } catch (cause) {
     db?.close();
     if (cause instanceof CardanError || isCorrupt(cause)) throw cause;
@@ -100,7 +102,8 @@ function spaceFor(path: string): number {
   return bavail * bsize + statSync(path).size;
 }
 
-function makeOrMigrate(db: Database.Database, path: string): void {
+/** Returns whether it was made. */
+function makeOrMigrate(db: Database.Database, path: string): boolean {
   const id = db.pragma('application_id', { simple: true });
   const version = db.pragma('user_version', { simple: true });
   const empty =
@@ -117,20 +120,27 @@ function makeOrMigrate(db: Database.Database, path: string): void {
           sequence INTEGER PRIMARY KEY, time INTEGER NOT NULL, "values" BLOB NOT NULL, score REAL, context INTEGER NOT NULL);
       `);
       addVersion2(db);
+      addVersion3(db);
       db.pragma(`application_id = ${APPLICATION_ID}`);
     })();
-  } else if (id === APPLICATION_ID && version === 1) {
+    return true;
+  }
+  if (id === APPLICATION_ID && version === 1) {
     db.transaction(() => {
       // In place: a copy of all rows may find no room.
       db.exec(`ALTER TABLE rows RENAME TO rows_${PRIORITY_DEFAULT}`);
       addVersion2(db);
+      addVersion3(db);
     })();
+  } else if (id === APPLICATION_ID && version === 2) {
+    db.transaction(() => addVersion3(db))();
   } else if (id !== APPLICATION_ID || version !== VERSION)
     throw new CardanError(
       'OUTBOX_VERSION',
       `${path} is not an outbox of this version (${String(version)} instead of ${VERSION}). ` +
         'Let the version that wrote it send what it holds, or move the file away to begin a new one.',
     );
+  return false;
 }
 
 /** From version 1: a table of rows per priority, who lost how much, and when rows were taken by a clock that never jumps. */
@@ -175,6 +185,14 @@ function addVersion2(db: Database.Database): void {
       bytes = (SELECT coalesce(sum(length("values") + ${ROW_OVERHEAD_BYTES}), 0) FROM rows_${PRIORITY_DEFAULT}),
       last_sequence = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'rows_${PRIORITY_DEFAULT}'), 0)
     WHERE priority = ${PRIORITY_DEFAULT};
+  `);
+}
+
+/** From version 2: how batches go up, and losses of events by campaign. */
+function addVersion3(db: Database.Database): void {
+  db.exec(`
+    ALTER TABLE contexts ADD COLUMN compression TEXT NOT NULL DEFAULT '';
+    ALTER TABLE events ADD COLUMN campaign TEXT NOT NULL DEFAULT '';
   `);
   db.pragma(`user_version = ${VERSION}`);
 }

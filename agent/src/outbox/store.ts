@@ -1,45 +1,49 @@
-import { systemCode, type CloudEvent } from '@cardan/shared';
+import { systemCode } from '@cardan/shared';
 import type Database from 'better-sqlite3';
+import { Boots, type Taken } from './boots.ts';
 import type { Clock } from './clock.ts';
+import type { Correction } from './clock-watch.ts';
+import { Contexts } from './contexts.ts';
+import { EventTable } from './event-table.ts';
+import type { ReadyEvent } from './event.ts';
 import { openFile, type FileOptions } from './file.ts';
-import {
-  PRIORITY_ALARM,
-  PRIORITY_DEFAULT,
-  priorityOf,
-  ROW_OVERHEAD_BYTES,
-  type Dropped,
-  type NewRow,
-  type RowContext,
-} from './row.ts';
+import { Losses } from './losses.ts';
+import { priorityOf, ROW_OVERHEAD_BYTES, type Dropped, type NewRow } from './row.ts';
 
 export interface StoreOptions extends FileOptions {
   rowsMax: number;
   eventsMax: number;
   /** Rows and events that have waited for longer go (milliseconds). */
   ageMaxMs: number;
+  /** How long a clock that may be right is waited for (milliseconds). */
+  clockHoldMs: number;
   clock: Clock;
 }
 
-export interface StoredRow {
+export interface StoredRow extends Taken {
   sequence: number;
   time: number;
   values: Buffer;
   score: number | null;
   context: number;
-  boot: number;
 }
-
-export type MakeEvent = (identity: { epoch: number; sequence: number }) => CloudEvent;
 
 /** Age is looked at once a minute, and this many rows at a time. */
 const AGE_EVERY_MS = 60_000;
 const AGE_CHUNK = 500;
 
-/** Boots that are remembered; of older ones it is only known that they were before this one. */
-const BOOTS_MAX = 1000;
-
 /** Rows that go at once when the file may not grow any more. */
 const ROOM_ROWS = 100;
+
+/** Rows that are in memory at once while times are corrected. */
+const CORRECTED_CHUNK = 1000;
+
+/**
+ * Numbers that are left out after a process that did not close the file. A power cut may have taken the commits that
+ * gave out the last ones, and rows in memory have numbers that were never written: all of them may be in the log. More
+ * than a car samples in a hundred years at one row a second; 2^53 has room for two million such starts.
+ */
+const SKIPPED_NUMBERS = 2 ** 32;
 
 /** The rows of one priority: a table of its own, so that the oldest of them are found and deleted in one go. */
 interface Partition {
@@ -56,41 +60,41 @@ interface Partition {
 export class OutboxStore {
   readonly epoch: number;
   readonly bytesMax: number;
+  readonly boots: Boots;
+  readonly contexts: Contexts;
   private readonly db: Database.Database;
   private readonly options: StoreOptions;
-  private readonly boot: number;
-  private readonly openedMs: number;
-  /** Of earlier boots: what their wall clock was ahead of their monotonic one, if it was known. */
-  private readonly earlierBoots = new Map<number, number>();
+  private readonly losses: Losses;
+  private readonly events: EventTable;
   private partitions: Partition[] = [];
-  private contexts = new Map<string, { id: number; context: RowContext }>();
   private readonly inserts: (Database.Statement | undefined)[] = [];
   private readonly saveCounts: Database.Statement;
   private readonly writeInOne: (rows: readonly NewRow[]) => void;
   private lastSequence = 0;
-  private events = 0;
-  private droppedBy = new Map<string, Dropped>();
   private agedMs = Number.NEGATIVE_INFINITY;
-  private last: { context: RowContext; id: number; priority: number } | undefined;
 
   constructor(options: StoreOptions) {
     this.options = options;
-    const { clock } = options;
-    ({ db: this.db, bytesMax: this.bytesMax } = openFile(options));
+    const { db, bytesMax, created } = openFile(options);
+    this.db = db;
+    this.bytesMax = bytesMax;
+    this.contexts = new Contexts(db);
+    this.losses = new Losses(db);
+    this.events = new EventTable(db, this.losses, options.eventsMax);
     try {
-      this.openedMs = clock.monotonicMs();
       this.epoch = this.number('epoch') ?? 0;
-      this.saveCounts = this.db.prepare(
+      this.saveCounts = db.prepare(
         'UPDATE partitions SET rows = ?, bytes = ?, last_sequence = ? WHERE priority = ?',
       );
-      this.writeInOne = this.db.transaction((rows: readonly NewRow[]) => this.writeRows(rows));
+      this.writeInOne = db.transaction((rows: readonly NewRow[]) => this.writeRows(rows));
       this.reload();
-      this.boot = this.beginBoot();
+      this.beginNumbers(created);
+      this.boots = new Boots(db, options.clock, this.nextSequence, options.clockHoldMs);
       // Damage at the ends, where the work begins, is found now; a scan of everything would take too long.
       for (const { priority } of this.filled())
-        this.db.prepare(`SELECT * FROM rows_${priority} ORDER BY sequence LIMIT 1`).get();
+        db.prepare(`SELECT * FROM rows_${priority} ORDER BY sequence LIMIT 1`).get();
     } catch (error) {
-      this.db.close();
+      db.close();
       throw error;
     }
   }
@@ -108,7 +112,7 @@ export class OutboxStore {
   }
 
   get eventCount(): number {
-    return this.events;
+    return this.events.count;
   }
 
   /** Sequence number that the next row will get. */
@@ -116,9 +120,17 @@ export class OutboxStore {
     return this.lastSequence + 1;
   }
 
+  takeRowNumber(): number {
+    return ++this.lastSequence;
+  }
+
+  takeEventNumber(): number {
+    return this.events.takeNumber();
+  }
+
   /** Losses by campaign since the file was made. */
-  get losses(): ReadonlyMap<string, Dropped> {
-    return this.droppedBy;
+  get lost(): ReadonlyMap<string, Dropped> {
+    return this.losses.byCampaign;
   }
 
   /** A number that is kept by name. */
@@ -152,34 +164,15 @@ export class OutboxStore {
   /** Adds losses that happened before the rows had come here. */
   countDropped(losses: ReadonlyMap<string, Dropped>): void {
     this.changing(() => {
-      for (const [campaign, { rows, events }] of losses) this.addDropped(campaign, rows, events);
+      for (const [campaign, { rows, events }] of losses) this.losses.add(campaign, rows, events);
     });
   }
 
-  addEvent(make: MakeEvent, priority: number | undefined, monotonic: number): void {
-    this.changing(() => {
-      const insert = this.db.prepare("INSERT INTO events (json, boot, monotonic) VALUES ('', ?, ?)");
-      const sequence = Number(insert.run(this.boot, monotonic).lastInsertRowid);
-      const event = make({ epoch: this.epoch, sequence });
-      const named = { ...event, outboxepoch: String(this.epoch), sequence: String(sequence) };
-      const isAlarm = event.type === 'io.cardan.vehicle.anomaly';
-      this.db
-        .prepare('UPDATE events SET json = ?, priority = ? WHERE sequence = ?')
-        .run(JSON.stringify(named), priority ?? (isAlarm ? PRIORITY_ALARM : PRIORITY_DEFAULT), sequence);
-      this.events++;
-      const over = this.events - this.options.eventsMax;
-      if (over <= 0) return;
-      this.db
-        .prepare(
-          'DELETE FROM events WHERE sequence IN (SELECT sequence FROM events ORDER BY priority, sequence LIMIT ?)',
-        )
-        .run(over);
-      this.events -= over;
-      this.addDropped('', 0, over);
-    });
+  addEvent(event: ReadyEvent, campaign: string, monotonic: number): void {
+    this.changing(() => this.events.insert(event, campaign, this.boots.id, monotonic));
   }
 
-  /** The oldest row from this sequence number on that may be sent. */
+  /** The oldest row from this sequence number on. */
   oldestRow(from: number): StoredRow | undefined {
     let oldest: StoredRow | undefined;
     for (const { priority } of this.filled()) {
@@ -193,54 +186,45 @@ export class OutboxStore {
     return oldest;
   }
 
-  /** Rows from `first` on, without gaps, of its context. */
+  /** Rows from `first` on of its context; there may be gaps between them. */
   run(first: StoredRow, rowsMax: number): StoredRow[] {
-    const { priority } = this.contextOf(first.context);
+    const priority = priorityOf(this.contexts.get(first.context));
     return this.db
       .prepare<[number, number, number], StoredRow>(
-        `SELECT * FROM rows_${priorityOf({ priority } as RowContext)}
-         WHERE sequence BETWEEN ? AND ? AND context = ? ORDER BY sequence`,
+        `SELECT * FROM rows_${priority} WHERE sequence BETWEEN ? AND ? AND context = ? ORDER BY sequence`,
       )
       .all(first.sequence, first.sequence + rowsMax - 1, first.context);
   }
 
   /** Whether this row's time may be wrong: it is of this boot, and the clock is not known yet. */
   timeUnknown({ boot }: { boot: number }): boolean {
-    return boot === this.boot && !this.options.clock.known();
-  }
-
-  contextOf(id: number): RowContext {
-    for (const known of this.contexts.values()) if (known.id === id) return known.context;
-    throw new Error(`outbox context ${id} is unknown`);
+    return boot === this.boots.id && this.boots.heldBack;
   }
 
   /** What goes up next: events in their order, then alarms, the newest first. */
-  nextEvents(eventsMax: number): { sequence: number; json: string; priority: number }[] {
-    const hidden = this.options.clock.known() ? -1 : this.boot;
-    // The + makes SQLite use the index: it would else read through all alarms to find none of the others.
-    const others = this.db
-      .prepare(
-        `SELECT sequence, json, priority FROM events WHERE priority < ${PRIORITY_ALARM} AND boot <> ?
-         ORDER BY +sequence LIMIT ?`,
-      )
-      .all(hidden, eventsMax);
-    const alarms = this.db
-      .prepare(
-        `SELECT sequence, json, priority FROM events WHERE priority = ${PRIORITY_ALARM} AND boot <> ?
-         ORDER BY sequence DESC LIMIT ?`,
-      )
-      .all(hidden, eventsMax - others.length);
-    return [...others, ...alarms] as { sequence: number; json: string; priority: number }[];
+  nextEvents(eventsMax: number): (ReadyEvent & Taken)[] {
+    return this.events.next(eventsMax, this.boots.heldBack ? this.boots.id : -1);
   }
 
   oldestEvent(): number | undefined {
-    return (
-      (this.db.prepare('SELECT min(sequence) AS n FROM events').get() as { n: number | null }).n ?? undefined
-    );
+    return this.events.oldest();
   }
 
   hasEvent(sequence: number): boolean {
-    return this.db.prepare('SELECT 1 FROM events WHERE sequence = ?').get(sequence) !== undefined;
+    return this.events.has(sequence);
+  }
+
+  /** How many of these there are. */
+  count(kind: 'rows' | 'events', first: number, last: number): number {
+    if (kind === 'events') return this.events.countBetween(first, last);
+    let rows = 0;
+    for (const { priority } of this.filled())
+      rows += (
+        this.db
+          .prepare(`SELECT count(*) AS n FROM rows_${priority} WHERE sequence BETWEEN ? AND ?`)
+          .get(first, last) as { n: number }
+      ).n;
+    return rows;
   }
 
   removeRows(first: number, last: number): void {
@@ -250,48 +234,98 @@ export class OutboxStore {
   }
 
   removeEvents(first: number, last: number): void {
-    this.events -= this.db
-      .prepare('DELETE FROM events WHERE sequence BETWEEN ? AND ?')
-      .run(first, last).changes;
+    this.events.remove(first, last);
   }
 
-  /** Moves the wall time of what is of this boot. */
-  shiftTimes(offsetMs: number): void {
+  /** Sets wall times of this boot right. */
+  correct(corrections: readonly Correction[]): void {
+    const { id } = this.boots;
     this.changing(() => {
-      const since = this.db.prepare('SELECT first_sequence AS n FROM boots WHERE id = ?').get(this.boot);
-      for (const { priority } of this.filled())
-        this.db
-          .prepare(`UPDATE rows_${priority} SET time = max(0, time + ?) WHERE sequence >= ? AND boot = ?`)
-          .run(offsetMs, (since as { n: number }).n, this.boot);
-      const events = this.db.prepare('SELECT sequence, json FROM events WHERE boot = ?').all(this.boot);
-      for (const { sequence, json } of events as { sequence: number; json: string }[]) {
-        const event = JSON.parse(json) as CloudEvent;
-        const time = new Date(Math.max(0, Date.parse(event.time) + offsetMs)).toISOString();
-        this.db
-          .prepare('UPDATE events SET json = ? WHERE sequence = ?')
-          .run(JSON.stringify({ ...event, time }), sequence);
+      const since = this.boots.firstSequence();
+      for (const correction of corrections) {
+        for (const { priority } of this.filled()) this.correctRows(`rows_${priority}`, since, correction);
+        this.events.correct(correction, id);
       }
-      this.keepClock();
+      this.noteClock();
     });
   }
 
+  /** Notes how the clock is, for who comes after. */
+  noteClock(): void {
+    const { clock } = this.options;
+    this.boots.note({ offset: clock.wallMs() - clock.monotonicMs(), known: clock.known() });
+  }
+
+  /** Lets go of what has waited for too long; looks once a minute. */
+  dropTooOld(): void {
+    if (this.options.clock.monotonicMs() - this.agedMs >= AGE_EVERY_MS)
+      this.changing(() => this.dropTooOldNow());
+  }
+
+  /** Closes the file. Numbers go on from here only if all that was given out could be written down. */
   close(): void {
+    try {
+      this.db.transaction(() => {
+        this.saveNumbers(0);
+        this.noteClock();
+        this.keepNumbers({ clean: 1 });
+      })();
+    } finally {
+      this.db.close();
+    }
+  }
+
+  /** Closes the file as it is. */
+  abandon(): void {
     this.db.close();
+  }
+
+  /** No number is used twice within an epoch, whatever has happened to the one who used them last. */
+  private beginNumbers(created: boolean): void {
+    const { db } = this;
+    const skipped = created || this.number('clean') === 1 ? 0 : SKIPPED_NUMBERS;
+    // On the disk before the first number is used.
+    db.pragma('synchronous = FULL');
+    db.transaction(() => {
+      this.saveNumbers(skipped);
+      this.keepNumbers({ clean: 0 });
+    })();
+    db.pragma(`synchronous = ${this.options.synchronous}`);
+  }
+
+  private correctRows(table: string, since: number, { of, by }: Correction): void {
+    const set = this.db.prepare(`UPDATE ${table} SET time = ? WHERE sequence = ?`);
+    const find = this.db.prepare(
+      `SELECT sequence, time, boot, monotonic FROM ${table} WHERE sequence >= ? ORDER BY sequence LIMIT ${CORRECTED_CHUNK}`,
+    );
+    for (let from = since; ;) {
+      const rows = find.all(from) as StoredRow[];
+      for (const { sequence, time, boot, monotonic } of rows)
+        if (boot === this.boots.id && of(time, monotonic)) set.run(Math.max(0, time + by), sequence);
+      if (rows.length < CORRECTED_CHUNK) return;
+      from = rows.at(-1)!.sequence + 1;
+    }
+  }
+
+  private saveNumbers(skipped: number): void {
+    this.lastSequence += skipped;
+    this.db.prepare('UPDATE partitions SET last_sequence = ?').run(this.lastSequence);
+    this.events.saveNumber(skipped);
   }
 
   private writeRows(rows: readonly NewRow[]): void {
     for (const row of rows) {
-      const { id, priority } = this.place(row.context);
+      const { id, priority } = this.contexts.place(row.context);
       const partition = this.partitions[priority]!;
       const insert = (this.inserts[priority] ??= this.db.prepare(
         `INSERT INTO rows_${priority} (sequence, time, "values", score, context, boot, monotonic) VALUES (?, ?, ?, ?, ?, ?, ?)`,
       ));
-      insert.run(++this.lastSequence, row.time, row.values, row.score, id, this.boot, row.monotonic);
+      insert.run(row.sequence, row.time, row.values, row.score, id, this.boots.id, row.monotonic);
       partition.rows++;
       partition.bytes += row.values.byteLength + ROW_OVERHEAD_BYTES;
       partition.changed = true;
     }
-    this.dropTooOld();
+    if (this.options.clock.monotonicMs() - this.agedMs >= AGE_EVERY_MS) this.dropTooOldNow();
     this.dropTooMany();
     this.saveChanged();
   }
@@ -347,7 +381,7 @@ export class OutboxStore {
     const gone = this.db
       .prepare(`SELECT context, count(*) AS rows FROM ${table} WHERE sequence <= ? GROUP BY context`)
       .all(last) as { context: number; rows: number }[];
-    for (const { context, rows } of gone) this.addDropped(this.contextOf(context).campaign ?? '', rows, 0);
+    for (const { context, rows } of gone) this.losses.add(this.contexts.get(context).campaign ?? '', rows, 0);
     this.deleteRows(partition, 0, last);
   }
 
@@ -365,12 +399,10 @@ export class OutboxStore {
     partition.changed = true;
   }
 
-  private dropTooOld(): void {
-    const now = this.options.clock.monotonicMs();
-    if (now - this.agedMs < AGE_EVERY_MS) return;
-    this.agedMs = now;
-    this.keepClock();
-    const tooOld = (row: Waiting) => this.waitedMs(row, now) > this.options.ageMaxMs;
+  private dropTooOldNow(): void {
+    this.agedMs = this.options.clock.monotonicMs();
+    this.noteClock();
+    const tooOld = (taken: Taken) => this.boots.waitedMs(taken) > this.options.ageMaxMs;
     for (const partition of this.filled())
       for (let old = AGE_CHUNK; old === AGE_CHUNK;) {
         const rows = this.oldestOf(`rows_${partition.priority}`);
@@ -380,53 +412,14 @@ export class OutboxStore {
     for (let old = AGE_CHUNK; old === AGE_CHUNK;) {
       const events = this.oldestOf('events');
       old = leading(events, tooOld);
-      if (old === 0) break;
-      this.removeEvents(0, events[old - 1]!.sequence);
-      this.addDropped('', 0, old);
+      if (old > 0) this.events.dropUpTo(events[old - 1]!.sequence);
     }
   }
 
-  private oldestOf(table: string): Waiting[] {
+  private oldestOf(table: string): (Taken & { sequence: number })[] {
     return this.db
       .prepare(`SELECT sequence, boot, monotonic FROM ${table} ORDER BY sequence LIMIT ${AGE_CHUNK}`)
-      .all() as Waiting[];
-  }
-
-  /** How long it has waited: within this boot by the clock that never jumps, else by wall clocks that were known. */
-  private waitedMs({ boot, monotonic }: Waiting, now: number): number {
-    if (boot === this.boot) return now - monotonic;
-    const offset = this.earlierBoots.get(boot);
-    const { clock } = this.options;
-    if (offset === undefined || !clock.known()) return now - this.openedMs;
-    return clock.wallMs() - (monotonic + offset);
-  }
-
-  private addDropped(campaign: string, rows: number, events: number): void {
-    const before = this.droppedBy.get(campaign) ?? { rows: 0, events: 0 };
-    const after = { rows: before.rows + rows, events: before.events + events };
-    this.db
-      .prepare('INSERT OR REPLACE INTO dropped (campaign, rows, events) VALUES (?, ?, ?)')
-      .run(campaign, after.rows, after.events);
-    this.droppedBy.set(campaign, after);
-  }
-
-  private place(context: RowContext): { id: number; priority: number } {
-    if (this.last?.context === context) return this.last;
-    const priority = priorityOf(context);
-    const { signalSet, modelName, modelVersion, campaign = '' } = context;
-    const key = JSON.stringify([signalSet, modelName, modelVersion, campaign, priority]);
-    let id = this.contexts.get(key)?.id;
-    if (id === undefined) {
-      const made = this.db
-        .prepare(
-          'INSERT INTO contexts (signal_set, model_name, model_version, campaign, priority) VALUES (?, ?, ?, ?, ?) RETURNING id',
-        )
-        .get(signalSet, modelName, modelVersion, campaign, priority);
-      id = (made as { id: number }).id;
-      this.contexts.set(key, { id, context: { ...context, priority } });
-    }
-    this.last = { context, id, priority };
-    return this.last;
+      .all() as (Taken & { sequence: number })[];
   }
 
   private atPageLimit(): boolean {
@@ -436,76 +429,21 @@ export class OutboxStore {
 
   /** What the file says: at the start, and after a transaction that was rolled back. */
   private reload(): void {
-    const all = (text: string) => this.db.prepare(text).all();
-    const partitions = all('SELECT * FROM partitions ORDER BY priority') as (Partition & {
+    const partitions = this.db.prepare('SELECT * FROM partitions ORDER BY priority').all() as (Partition & {
       last_sequence: number;
     })[];
-    this.lastSequence = Math.max(...partitions.map(({ last_sequence }) => last_sequence));
+    // Numbers that have been given out are never given out again, whatever was rolled back.
+    this.lastSequence = Math.max(this.lastSequence, ...partitions.map(({ last_sequence }) => last_sequence));
     this.partitions = partitions.map(({ priority, rows, bytes }) => ({
       priority,
       rows,
       bytes,
       changed: false,
     }));
-    this.events = (all('SELECT count(*) AS n FROM events') as { n: number }[])[0]?.n ?? 0;
-    this.droppedBy = new Map(
-      (all('SELECT * FROM dropped') as (Dropped & { campaign: string })[]).map((row) => [
-        row.campaign,
-        { rows: row.rows, events: row.events },
-      ]),
-    );
-    this.last = undefined;
-    this.contexts = new Map();
-    for (const row of all('SELECT * FROM contexts') as ContextRecord[]) {
-      const { id, signal_set, model_name, model_version, campaign, priority } = row;
-      this.contexts.set(JSON.stringify([signal_set, model_name, model_version, campaign, priority]), {
-        id,
-        context: {
-          signalSet: signal_set,
-          modelName: model_name,
-          modelVersion: model_version,
-          campaign,
-          priority,
-        },
-      });
-    }
+    this.events.load();
+    this.losses.load();
+    this.contexts.load();
   }
-
-  private beginBoot(): number {
-    const { boot } = this.options.clock;
-    this.db
-      .prepare('INSERT OR IGNORE INTO boots (boot, first_sequence, wall_offset, known) VALUES (?, ?, 0, 0)')
-      .run(boot, this.nextSequence);
-    const { id } = this.db.prepare('SELECT id FROM boots WHERE boot = ?').get(boot) as { id: number };
-    this.db.prepare('DELETE FROM boots WHERE id <= ?').run(id - BOOTS_MAX);
-    const known = this.db.prepare('SELECT id, wall_offset FROM boots WHERE known = 1 AND id <> ?').all(id);
-    for (const earlier of known as { id: number; wall_offset: number }[])
-      this.earlierBoots.set(earlier.id, earlier.wall_offset);
-    return id;
-  }
-
-  /** Notes how this boot's monotonic clock and the wall clock belong together, for the boots that come after it. */
-  private keepClock(): void {
-    const { clock } = this.options;
-    this.db
-      .prepare('UPDATE boots SET wall_offset = ?, known = ? WHERE id = ?')
-      .run(Math.round(clock.wallMs() - clock.monotonicMs()), clock.known() ? 1 : 0, this.boot);
-  }
-}
-
-interface Waiting {
-  sequence: number;
-  boot: number;
-  monotonic: number;
-}
-
-interface ContextRecord {
-  id: number;
-  signal_set: string;
-  model_name: string;
-  model_version: string;
-  campaign: string;
-  priority: number;
 }
 
 function leading<T>(items: readonly T[], test: (item: T) => boolean): number {

@@ -130,7 +130,8 @@ it('takes over an outbox of version 1, with its epoch, numbers, rows, events and
   old.close();
   outbox = openOutbox(dir);
   expect(outbox.epoch).toBe(77);
-  expect(outbox.nextSequence).toBe(4);
+  // It did not say whether it was closed, so some numbers are left out.
+  expect(outbox.nextSequence).toBeGreaterThan(4);
   expect(outbox.droppedBy).toEqual({ '': { rows: 4, events: 1 } });
   expect(outbox.nextEvents(5)).toMatchObject([{ sequence: 1, json: '{}' }]);
   addRows(outbox, 13, 14);

