@@ -19,6 +19,7 @@ import {
 import { Agent } from './agent.ts';
 import { agentMetrics, serveMetrics } from './agent-metrics.ts';
 import { parseCampaign, type Campaign } from './campaign/index.ts';
+import { busMetrics, busSummary } from './can/bus-figures.ts';
 import { kernelFilters } from './can/kernel-filters.ts';
 import { openSource } from './can/open-source.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
@@ -55,7 +56,7 @@ function runOptions(command: Command): Command {
     .requiredOption(
       '--can <source>',
       'where frames come from; several times for several buses: candump:FILE (- for standard input), ' +
-        'socketcan:can0, slcan:/dev/ttyACM0[@BITRATE], udp:GROUP[%INTERFACE][:PORT]',
+        'socketcan:can0, slcan:/dev/ttyACM0[@BITRATE][,BAUD], udp:GROUP[%INTERFACE][:PORT]',
       (text: string, before: string[] = []) => [...before, text],
     )
     .requiredOption('--dbc <file>', 'DBC file that describes the frames')
@@ -205,7 +206,10 @@ async function run(options: RunOptions): Promise<void> {
   const metrics =
     options.metricsPort === undefined
       ? undefined
-      : await serveMetrics(options.metricsPort, () => agentMetrics(agent, source.dropped ?? 0));
+      : await serveMetrics(
+          options.metricsPort,
+          () => agentMetrics(agent, source.dropped) + busMetrics(source.counters),
+        );
   const systemd = new SdNotify({
     environment: process.env,
     onProblem: (message) => process.stderr.write(`${message}\n`),
@@ -229,7 +233,8 @@ async function run(options: RunOptions): Promise<void> {
     metrics?.close();
     await Promise.all([systemd.stopping(), agent.stop()]);
     process.stderr.write(
-      `${vehicle}: ${received} frames (${unknown} with an id that the DBC does not have, ${malformed} malformed lines); ` +
+      `${vehicle}: ${received} frames (${unknown} with an id that the DBC does not have, ${malformed} malformed lines; ` +
+        `${busSummary(source.counters)}); ` +
         `${pending === 0 ? 'all rows are in the log' : `${pending} rows wait in the outbox`}\n`,
     );
   }
