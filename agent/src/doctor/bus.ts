@@ -120,7 +120,7 @@ async function listen(source: CanSource, seconds: number, traffic: Traffic): Pro
 function adviceFor(address: SourceAddress): string {
   switch (address.kind) {
     case 'candump':
-      return 'Check the path.';
+      return 'Record one with: candump -L can0 > FILE.';
     case 'slcan':
       return 'Check that the adapter is plugged in ("ls /dev/serial/by-id"), and that this user is in the group of the device (dialout).';
     case 'socketcan':
