@@ -1,13 +1,10 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import {
-  Alarm,
   CardanError,
   cloudEvent,
   ensureDataDir,
   loadModel,
-  Scorer,
-  SCORE_ROWS_MAX,
   type EventData,
   type EventType,
   type ModelRef,
@@ -20,6 +17,8 @@ import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { compileDecoder, type Dbc, type Decoder, type MessageDecoder } from './dbc/index.ts';
 import { Outbox, type Dropped, type OutboxOptions, type RowContext } from './outbox.ts';
 import { Sampler } from './sampler.ts';
+import { OnBoardScoring, type AlarmChange, type OnBoardScoringOptions } from './scoring/on-board-scoring.ts';
+import type { LoadedModel } from './scoring/running-model.ts';
 import { Uplink, type UplinkOptions } from './uplink.ts';
 import { parseDesired } from './updater/desired.ts';
 import { Updater, type InstalledModel } from './updater/updater.ts';
@@ -55,19 +54,13 @@ export interface AgentOptions {
   attributes?: Readonly<Record<string, string>>;
   /** Campaigns that run from the start, whatever the cloud wants. */
   campaigns?: readonly Campaign[];
+  /** Budget and clock of the models, and how often a shadow's statistics go up. */
+  scoring?: Partial<Pick<OnBoardScoringOptions, 'budgetUs' | 'clockUs' | 'shadowPeriodMs'>>;
   /** Time that events are stamped with, milliseconds since 1970; the simulator passes simulated time. */
   now?: () => number;
   /** Told of each row that has been sampled and put into the outbox. */
   onRow?: (time: number) => void;
   onProblem?: (error: CardanError) => void;
-}
-
-/** The model that scores now. Replaced as a whole, between two frames. */
-interface Active {
-  ref: ModelRef;
-  scorer: Scorer;
-  alarm: Alarm;
-  context: RowContext;
 }
 
 /**
@@ -90,9 +83,9 @@ export class Agent {
   private readonly onProblem: (error: CardanError) => void;
   private readonly unscored: RowContext;
   private readonly reportTimer: NodeJS.Timeout;
-  /** For a model that is installed while the car drives, so that it scores from its first row on. */
-  private readonly recent: { time: number; values: Float32Array }[] = [];
-  private active: Active | undefined;
+  private readonly scoring: OnBoardScoring;
+  /** Of the rows of each model that has scored them. */
+  private context: RowContext;
   private source: CanSource | undefined;
   private alarmId = '';
   private sampled = 0;
@@ -127,6 +120,8 @@ export class Agent {
       onRow: (time, values) => this.row(time, values),
     });
     this.unscored = { signalSet: this.signals.id, modelName: '', modelVersion: '' };
+    this.context = this.unscored;
+    this.scoring = this.onBoardScoring();
     this.outbox = new Outbox({
       ...AGENT_DEFAULTS.outbox,
       path: join(options.dataDir, 'outbox.db'),
@@ -155,7 +150,9 @@ export class Agent {
         baseUrl: options.updates.registryUrl,
         vehicle: this.vehicle,
         signalSet: this.signals.id,
-        onInstalled: async (model) => this.install(model),
+        onInstalled: async (files) => this.scoring.activate(await this.load(files)),
+        onCandidate: async (files) =>
+          files === null ? this.scoring.endShadow() : this.scoring.shadowWith(await this.load(files)),
         onReport: (update) => {
           this.update = update;
           this.report();
@@ -181,7 +178,22 @@ export class Agent {
   }
 
   get activeModel(): ModelRef | null {
-    return this.active?.ref ?? null;
+    return this.scoring.activeModel;
+  }
+
+  /** The model that scores silently beside it. */
+  get shadowModel(): ModelRef | null {
+    return this.scoring.shadowModel;
+  }
+
+  /** The shadow's score of the newest row; NaN without one. */
+  get lastShadowScore(): number {
+    return this.scoring.lastShadowScore;
+  }
+
+  /** Since boot: models that were stopped, rows of shadows, and alarms that these would have raised. */
+  get scoringCounts(): Readonly<OnBoardScoring['counts']> {
+    return this.scoring.counts;
   }
 
   /** Rows that the log has not acknowledged yet. */
@@ -220,7 +232,7 @@ export class Agent {
   }
 
   get alarmActive(): boolean {
-    return this.active?.alarm.active ?? false;
+    return this.scoring.alarmActive;
   }
 
   /** Whether the broker is there now. */
@@ -301,6 +313,7 @@ export class Agent {
   async stop(): Promise<void> {
     clearInterval(this.reportTimer);
     await this.updater?.stop();
+    this.scoring.endShadow();
     this.campaigns.flush();
     this.outbox.flush();
     await this.uplink.close();
@@ -323,52 +336,62 @@ export class Agent {
   }
 
   private row(time: number, values: Float32Array): void {
-    const { active } = this;
-    const score = active?.scorer.push(time, values);
+    const score = this.scoring.push(time, values);
     this.sampled++;
     this.score = score ?? Number.NaN;
-    this.outbox.addRow(time, values, score, active?.context ?? this.unscored);
+    this.outbox.addRow(time, values, score, this.contextOf(score === undefined ? null : this.activeModel));
     this.options.onRow?.(time);
-    if (this.recent.length >= SCORE_ROWS_MAX) this.recent.shift();
-    this.recent.push({ time, values: values.slice() });
-    if (active === undefined || score === undefined) return;
-    const change = active.alarm.push(score);
-    if (change !== null) this.anomaly(active, change, time, score);
   }
 
-  private anomaly(active: Active, state: 'raised' | 'cleared', time: number, score: number): void {
+  private contextOf(ref: ModelRef | null): RowContext {
+    if (ref === null) return this.unscored;
+    const { modelName, modelVersion } = this.context;
+    if (modelName !== ref.name || modelVersion !== ref.version)
+      this.context = { signalSet: this.signals.id, modelName: ref.name, modelVersion: ref.version };
+    return this.context;
+  }
+
+  private onBoardScoring(): OnBoardScoring {
+    const { rowPeriodMs = AGENT_DEFAULTS.rowPeriodMs, scoring } = this.options;
+    const { budgetUs, shadowPeriodMs } = AGENT_DEFAULTS.scoring;
+    return new OnBoardScoring({
+      budgetUs: Math.min(budgetUs, (1000 * rowPeriodMs) / 20),
+      shadowPeriodMs,
+      clockUs: () => 1000 * performance.now(),
+      ...scoring,
+      onAlarm: (change, time) => this.anomaly(change, time),
+      onShadow: (statistics, time) => this.emit('io.cardan.vehicle.shadow', statistics, time),
+      onGood: (address) => this.updater?.modelIsGood(address),
+      onStopped: ({ address, activeAddress, ...stopped }) => {
+        this.emit('io.cardan.vehicle.model-stopped', stopped);
+        this.onProblem(new CardanError(stopped.code, stopped.message));
+        this.updater?.modelStopped(address, stopped, activeAddress);
+      },
+    });
+  }
+
+  private anomaly({ state, model, score, threshold, contributions }: AlarmChange, time: number): void {
     if (state === 'raised') this.alarmId = `${this.vehicle}-${time}`;
-    const parts = active.scorer.contributions();
     const signals = this.signals.signals
-      .map(({ name }, i) => ({ name, part: parts[i] ?? 0 }))
+      .map(({ name }, i) => ({ name, part: contributions[i] ?? 0 }))
       .sort((a, b) => b.part - a.part)
       .slice(0, 5);
-    const { threshold } = active.scorer.model.manifest.alarm;
     this.emit(
       'io.cardan.vehicle.anomaly',
-      { state, alarm: this.alarmId, model: active.ref, score, threshold, signals },
+      { state, alarm: this.alarmId, model, score, threshold, signals },
       time,
     );
   }
 
-  /** Checks a downloaded model and lets it score from the next row on. Throws and leaves the old one if it is unfit. */
-  private install(files: InstalledModel): void {
+  /** Checks a downloaded model. Throws when it is unfit. */
+  private async load(files: InstalledModel): Promise<LoadedModel> {
     const model = loadModel(files);
     if (model.manifest.signalSet.id !== this.signals.id)
       throw new CardanError(
         'SIGNAL_SET_MISMATCH',
         `Model ${files.ref.name} ${files.ref.version} is for signal set ${model.manifest.signalSet.id}, this car has ${this.signals.id}.`,
       );
-    const scorer = new Scorer(model);
-    for (const { time, values } of this.recent) scorer.push(time, values);
-    const alarm = new Alarm(model.manifest.alarm, this.active?.alarm.active ?? false);
-    const { ref } = files;
-    this.active = {
-      ref,
-      scorer,
-      alarm,
-      context: { signalSet: this.signals.id, modelName: ref.name, modelVersion: ref.version },
-    };
+    return { ref: files.ref, address: files.address, model };
   }
 
   private desired(payload: Buffer): void {
@@ -386,6 +409,7 @@ export class Agent {
       ...this.update,
       time: new Date(this.now()).toISOString(),
       active: this.activeModel,
+      candidate: this.shadowModel,
       signalSet: this.signals.id,
       agent: {
         version: AGENT_VERSION,

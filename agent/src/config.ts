@@ -29,6 +29,7 @@ export const AGENT_DEFAULTS = {
     backlogRowsPerSecond: 2000,
     /** Not metered. */
     dayBytesMax: Number.POSITIVE_INFINITY,
+    compression: 'none',
   },
   outbox: {
     /** Eleven days at one row a second; about 120 MB with 20 signals. */

@@ -1,11 +1,11 @@
-import { CardanError, type VehicleDesired } from '@cardan/shared';
+import { CardanError, type ModelRef, type VehicleDesired } from '@cardan/shared';
 
 /** Parses what the cloud wants of the vehicle, from MQTT or HTTP. Throws EVENT_MALFORMED. */
 export function parseDesired(bytes: Uint8Array): VehicleDesired {
   const bad = (cause?: unknown) =>
     new CardanError(
       'EVENT_MALFORMED',
-      'A desired state needs "generation" and "active" with name and version.',
+      'A desired state needs "generation" and "active" with name and version; "candidate" may be the same.',
       {
         cause,
       },
@@ -16,9 +16,16 @@ export function parseDesired(bytes: Uint8Array): VehicleDesired {
   } catch (cause) {
     throw bad(cause);
   }
-  const { generation, active } = value ?? {};
+  const { generation, active, candidate } = value ?? {};
   if (generation === undefined || !Number.isSafeInteger(generation) || generation < 0) throw bad();
-  if (active === null) return { generation, active };
-  if (typeof active?.name !== 'string' || typeof active.version !== 'string') throw bad();
-  return { generation, active: { name: active.name, version: active.version } };
+  const modelRef = (ref: ModelRef | null | undefined): ModelRef | null => {
+    if (ref === null) return null;
+    if (typeof ref?.name !== 'string' || typeof ref.version !== 'string') throw bad();
+    return { name: ref.name, version: ref.version };
+  };
+  return {
+    generation,
+    active: modelRef(active),
+    ...(candidate === undefined ? {} : { candidate: modelRef(candidate) }),
+  };
 }

@@ -1,7 +1,16 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CardanError, messageOf, type ModelRef, systemCode, replaceFile, syncFolder } from '@cardan/shared';
+import {
+  CardanError,
+  messageOf,
+  type ErrorCode,
+  type ModelRef,
+  systemCode,
+  replaceFile,
+  syncFolder,
+} from '@cardan/shared';
+import { AGENT_VERSION } from '../config.ts';
 
 export const MODEL_FILES = ['manifest.json', 'model.json', 'weights.bin'] as const;
 export type ModelFile = (typeof MODEL_FILES)[number];
@@ -9,6 +18,8 @@ export type ModelFile = (typeof MODEL_FILES)[number];
 /** A model's files, as they were signed. */
 export interface InstalledModel {
   ref: ModelRef;
+  /** Content address: `modelAddress` of the three files. */
+  address: string;
   manifest: Buffer;
   model: Buffer;
   weights: Buffer;
@@ -23,27 +34,51 @@ export interface Installation {
   signalSet: string;
   /** Content address: `modelAddress` of its three files. */
   address: string;
+  /** Has scored without trouble. */
+  good?: true;
+}
+
+/** A model that was stopped in this car because of how it ran. */
+export interface Stopped {
+  address: string;
+  code: ErrorCode;
+  message: string;
+  /** Version of the agent that stopped it; another one may run it better. */
+  agent: string;
 }
 
 interface Pointer {
   current: Installation | null;
   previous: Installation | null;
+  candidate: Installation | null;
+  stopped: Stopped[];
 }
+
+const NOTHING: Pointer = { current: null, previous: null, candidate: null, stopped: [] };
+
+/** Stopped models that are remembered. A fleet whose last 16 models were all stopped has other worries. */
+const STOPPED_MAX = 16;
 
 /**
  * Installed models:
  *
- *     current.json              {current, previous}, replaced in one step
+ *     current.json              {current, previous, candidate, stopped}, replaced in one step
  *     {content address}/        manifest.json  model.json  weights.bin
  *     incoming/                 a download under way; removed at the next start
  *
- * The folder's name is the hash of what must be in it, so a folder proves itself whole. The model before stays.
+ * The folder's name is the hash of what must be in it, so a folder proves itself whole. The model before stays, and
+ * the candidate that scores beside the current one. Models that were stopped are remembered, so that none of them is
+ * installed again.
  */
 export class ModelStore {
   /** Why the pointer file could not be used, when it could not; the store then begins empty. */
   readonly problem: CardanError | undefined;
   private readonly dir: string;
   private pointer: Pointer;
+  /** Address of what was added last: nothing may point to it yet. */
+  private added: string | undefined;
+  /** Writes of the pointer file, one after the other. */
+  private writing: Promise<void> = Promise.resolve();
 
   private constructor(dir: string, pointer: Pointer, problem: CardanError | undefined) {
     this.dir = dir;
@@ -65,12 +100,21 @@ export class ModelStore {
               `${join(dir, 'current.json')} is damaged: ${messageOf(cause)}.`,
               { cause },
             );
-      return new ModelStore(dir, { current: null, previous: null }, problem);
+      return new ModelStore(dir, NOTHING, problem);
     }
   }
 
   get current(): Installation | null {
     return this.pointer.current;
+  }
+
+  get candidate(): Installation | null {
+    return this.pointer.candidate;
+  }
+
+  /** Why a model was stopped here by this version of the agent, if it was. */
+  stopped(address: string): Stopped | undefined {
+    return this.pointer.stopped.find((entry) => entry.address === address && entry.agent === AGENT_VERSION);
   }
 
   /** Reads a model and verifies it by its address. Throws MODEL_INVALID when a file is missing or damaged. */
@@ -95,7 +139,7 @@ export class ModelStore {
       'weights.bin': hash(weights),
     };
     if (modelAddress(hashes) !== address) throw broken();
-    return { ref, manifest, model, weights };
+    return { ref, address, manifest, model, weights };
   }
 
   /**
@@ -107,6 +151,7 @@ export class ModelStore {
     address: string,
     fill: (folder: string) => Promise<void>,
   ): Promise<InstalledModel> {
+    this.added = address;
     try {
       return await this.load({ ref, address });
     } catch {
@@ -122,13 +167,31 @@ export class ModelStore {
     }
   }
 
-  /** Makes a model the current one, and the one until now the previous; older ones go. */
+  /**
+   * Makes a model the current one, and the one until now the previous; older ones go. One that has not scored yet
+   * does not push out a previous one that has.
+   */
   async setCurrent(installed: Installation): Promise<void> {
     const { current, previous } = this.pointer;
+    const again = current?.address === installed.address;
+    const keeps = again || (current?.good !== true && previous?.good === true);
+    const before = keeps ? previous : current;
     await this.point({
-      current: installed,
-      previous: current?.address === installed.address ? previous : current,
+      current: again && current.good === true ? { ...installed, good: true } : installed,
+      previous: before?.address === installed.address ? null : before,
     });
+  }
+
+  /** Keeps a model beside the current one; null: none. */
+  async setCandidate(candidate: Installation | null): Promise<void> {
+    await this.point({ candidate });
+  }
+
+  /** The current model has scored without trouble: from now on it is one to go back to. */
+  async markGood(address: string): Promise<void> {
+    const { current } = this.pointer;
+    if (current?.address === address && current.good !== true)
+      await this.point({ current: { ...current, good: true } });
   }
 
   /** Gives up the current model; the previous one, if any, takes its place. */
@@ -136,10 +199,38 @@ export class ModelStore {
     await this.point({ current: this.pointer.previous, previous: null });
   }
 
-  private async point(pointer: Pointer): Promise<void> {
-    this.pointer = pointer;
+  /** Gives up a model wherever it is used, and remembers why, so that it is not installed again. */
+  async giveUp(address: string, code: ErrorCode, message: string): Promise<void> {
+    const { current, previous, candidate, stopped } = this.pointer;
+    const without = (entry: Installation | null) => (entry?.address === address ? null : entry);
+    const others = stopped.filter((entry) => entry.address !== address);
+    await this.point({
+      current: current?.address === address ? without(previous) : current,
+      previous: current?.address === address ? null : without(previous),
+      candidate: without(candidate),
+      stopped: [...others, { address, code, message, agent: AGENT_VERSION }].slice(-STOPPED_MAX),
+    });
+  }
+
+  /** The change counts at once, and is on the disk when this resolves. */
+  private point(change: Partial<Pointer>): Promise<void> {
+    this.pointer = { ...this.pointer, ...change };
+    const written = this.writing.then(() => this.write());
+    this.writing = written.catch(() => {});
+    return written;
+  }
+
+  private async write(): Promise<void> {
+    const { pointer } = this;
     await replaceFile(join(this.dir, 'current.json'), JSON.stringify(pointer));
-    const kept = new Set(['current.json', pointer.current?.address, pointer.previous?.address]);
+    const { current, previous, candidate } = pointer;
+    const kept = new Set([
+      'current.json',
+      // A download goes on beside a change of the pointer.
+      'incoming',
+      this.added,
+      ...[current, previous, candidate].map((entry) => entry?.address),
+    ]);
     for (const name of await readdir(this.dir))
       if (!kept.has(name)) await rm(join(this.dir, name), { recursive: true, force: true });
   }
@@ -152,8 +243,9 @@ export function modelAddress(hashes: Record<ModelFile, string>): string {
 }
 
 function parsePointer(json: string): Pointer {
-  const { current, previous } = JSON.parse(json) as Pointer;
-  for (const entry of [current, previous]) {
+  // The first agents knew no candidate and stopped nothing.
+  const { current, previous, candidate, stopped } = { ...NOTHING, ...(JSON.parse(json) as Partial<Pointer>) };
+  for (const entry of [current, previous, candidate]) {
     if (entry === null) continue;
     const { ref, generation, signalSet, address } = entry;
     if (typeof ref.name !== 'string' || typeof ref.version !== 'string' || typeof signalSet !== 'string')
@@ -161,5 +253,9 @@ function parsePointer(json: string): Pointer {
     if (!Number.isSafeInteger(generation)) throw new TypeError('an entry has no generation');
     if (!/^[0-9a-f]{64}$/.test(address)) throw new TypeError('an entry has no address');
   }
-  return { current, previous };
+  if (!Array.isArray(stopped)) throw new TypeError('what was stopped is no list');
+  for (const { address, code, message, agent } of stopped)
+    if (![address, code, message, agent].every((text) => typeof text === 'string'))
+      throw new TypeError('an entry of what was stopped is incomplete');
+  return { current, previous, candidate, stopped };
 }

@@ -4,19 +4,30 @@ import type { TargetFile } from '@tufjs/models';
 import {
   CardanError,
   messageOf,
+  type ErrorCode,
   type ModelRef,
   type VehicleDesired,
   type VehicleReported,
 } from '@cardan/shared';
 import { parseDesired } from './desired.ts';
 import { Downloader } from './download.ts';
-import { type InstalledModel, MODEL_FILES, modelAddress, type ModelFile, ModelStore } from './model-store.ts';
+import {
+  type Installation,
+  type InstalledModel,
+  MODEL_FILES,
+  modelAddress,
+  type ModelFile,
+  ModelStore,
+} from './model-store.ts';
 import { sha256Of, TufClient } from './tuf-client.ts';
 
 export type { InstalledModel };
 
 /** The part of what a car reports that the updater knows. */
 export type UpdateReport = Pick<VehicleReported, 'observedGeneration' | 'active' | 'phase' | 'error'>;
+
+/** What may be wrong with a model, as it is reported. */
+type Failure = { code: ErrorCode; message: string };
 
 export interface UpdaterOptions {
   /** For metadata and models. */
@@ -39,6 +50,8 @@ export interface UpdaterOptions {
   stallMs?: number;
   /** Loads a verified model and swaps it in. When it throws, the car stays on what it has. */
   onInstalled: (model: InstalledModel) => Promise<void>;
+  /** The same for the model that scores silently beside it; null: none does any more. */
+  onCandidate: (model: InstalledModel | null) => Promise<void>;
   onReport: (report: UpdateReport) => void;
 }
 
@@ -72,9 +85,13 @@ export class Updater {
   private wanted: VehicleDesired | undefined;
   /** Address of the model that was handed over. */
   private running: string | undefined;
+  /** The same of the candidate. */
+  private shadowing: string | undefined;
   private newHint = new AbortController();
   private working: Promise<void> | undefined;
   private polling: Promise<void> | undefined;
+  /** Swaps of models and what goes with them, one after the other. */
+  private swapping: Promise<unknown> = Promise.resolve();
 
   constructor(options: UpdaterOptions) {
     this.options = options;
@@ -98,6 +115,7 @@ export class Updater {
   async start(): Promise<void> {
     this.store = await ModelStore.open(join(this.options.dir, 'models'));
     await this.startInstalled(this.store);
+    await this.startCandidate(this.store);
     this.work();
     this.polling = this.pollForever();
   }
@@ -125,9 +143,37 @@ export class Updater {
     }
   }
 
+  /**
+   * A model was stopped in this car because of how it ran. It is not installed again, and the model before becomes
+   * the current one, so that a restart begins with that. `activeAddress` is what scores now: where it is not what
+   * the store says, the stored one is handed over.
+   */
+  modelStopped(address: string, { code, message }: Failure, activeAddress: string | null): void {
+    const { store } = this;
+    if (store === undefined) return;
+    if (this.shadowing === address) this.shadowing = undefined;
+    if (this.running === address) this.running = activeAddress ?? undefined;
+    void this.exclusive(async () => {
+      let error: Failure = { code, message };
+      const failed = (cause: unknown) => (error = problemOf(cause));
+      // It counts in memory at once, so this goes on also when the disk takes no writes.
+      await store.giveUp(address, code, message).catch(failed);
+      await this.goBack(store).catch(failed);
+      this.say({ phase: 'failed', error, active: store.current?.ref ?? null });
+    });
+  }
+
+  /** The model with this address has scored without trouble, so that it is one to go back to. */
+  modelIsGood(address: string): void {
+    const { store } = this;
+    // On a disk that takes no writes it counts until the next start.
+    void this.exclusive(async () => store?.markGood(address).catch(() => {}));
+  }
+
   /** Resolves when there is nothing left to do or to try again. */
   async settled(): Promise<void> {
     while (this.working !== undefined) await this.working;
+    await this.swapping;
   }
 
   /** Breaks off what is under way; what was downloaded in part is removed at the next start. */
@@ -135,7 +181,7 @@ export class Updater {
     this.stopped.abort();
     this.newHint.abort();
     this.downloader.stop();
-    await Promise.all([this.working, this.polling]);
+    await Promise.all([this.working, this.polling, this.swapping]);
   }
 
   private async startInstalled(store: ModelStore): Promise<void> {
@@ -146,7 +192,6 @@ export class Updater {
       try {
         await this.handOver(await store.load(current));
         this.done = current.generation;
-        this.running = current.address;
         this.say({ observedGeneration: current.generation, active: current.ref });
         break;
       } catch (cause) {
@@ -156,6 +201,26 @@ export class Updater {
       }
     }
     if (error !== undefined) this.say({ phase: 'failed', error: problemOf(error) });
+  }
+
+  private async startCandidate(store: ModelStore): Promise<void> {
+    const { candidate } = store;
+    if (candidate?.signalSet !== this.options.signalSet) return;
+    try {
+      await this.options.onCandidate(await store.load(candidate));
+      this.shadowing = candidate.address;
+    } catch {
+      // The car is as good without it; the next decision brings it again.
+      await store.setCandidate(null).catch(() => {});
+    }
+  }
+
+  /** Hands over what the store has as the current model, where something else runs. */
+  private async goBack(store: ModelStore): Promise<void> {
+    const { current } = store;
+    if (current === null || current.address === this.running || current.signalSet !== this.options.signalSet)
+      return;
+    await this.handOver(await store.load(current));
   }
 
   private work(): void {
@@ -174,17 +239,20 @@ export class Updater {
       const wanted = this.wanted;
       this.say({ observedGeneration: wanted.generation, phase: 'updating' });
       try {
-        if (wanted.active !== null) await this.install(store, wanted.generation, wanted.active);
+        const refused = await this.install(store, wanted);
         this.finish(wanted);
-        this.say({ phase: 'idle', error: null });
+        if (refused === undefined) this.say({ phase: 'idle', error: null });
+        else {
+          this.counts.failed++;
+          this.say({ phase: 'failed', error: problemOf(refused) });
+        }
         failures = 0;
       } catch (error) {
         if (this.stopped.signal.aborted) return;
         this.counts.failed++;
         this.say({ phase: 'failed', error: problemOf(error) });
-        if (isFinal(error)) {
-          if (error instanceof CardanError && error.code === 'SIGNAL_SET_MISMATCH') this.giveUp(wanted);
-          else this.finish(wanted);
+        if (error instanceof CardanError && error.code === 'SIGNAL_SET_MISMATCH') {
+          this.giveUp(wanted);
           continue;
         }
         if (this.wanted === wanted) await this.delay(this.retryMs(failures++), this.newHint.signal);
@@ -193,7 +261,77 @@ export class Updater {
     }
   }
 
-  private async install(store: ModelStore, generation: number, ref: ModelRef): Promise<void> {
+  /**
+   * Installs both models. A model that is refused for good does not keep the other one out; the refusal is
+   * returned. Whatever else goes wrong is thrown, and worth another try.
+   */
+  private async install(store: ModelStore, wanted: VehicleDesired): Promise<CardanError | undefined> {
+    const { active, candidate = null, generation } = wanted;
+    let refused: CardanError | undefined;
+    try {
+      if (active !== null) await this.installActive(store, generation, active);
+    } catch (error) {
+      if (!(error instanceof RefusedModelError)) throw error;
+      refused = error;
+    }
+    try {
+      await this.installCandidate(store, generation, candidate);
+    } catch (error) {
+      if (!isFinal(error)) throw error;
+      refused ??= error;
+    }
+    return refused;
+  }
+
+  private async installActive(store: ModelStore, generation: number, ref: ModelRef): Promise<void> {
+    const { installed, fetch } = await this.find(store, generation, ref);
+    // Otherwise it is a new decision for the model that runs already.
+    const files = this.running === installed.address ? undefined : await fetch();
+    await this.exclusive(async () => {
+      if (files !== undefined) {
+        await this.handOver(files);
+        this.counts.installed++;
+      }
+      // It may have been stopped since.
+      this.checkNotStopped(store, installed);
+      await store.setCurrent(installed);
+      this.say({ active: ref });
+    });
+  }
+
+  private async installCandidate(store: ModelStore, generation: number, ref: ModelRef | null): Promise<void> {
+    const found = ref === null ? undefined : await this.find(store, generation, ref);
+    // The active model beside itself would tell nothing.
+    const wanted = found?.installed.address === this.running ? undefined : found;
+    if (this.shadowing === wanted?.installed.address) return;
+    if (wanted === undefined) {
+      await this.options.onCandidate(null);
+      this.shadowing = undefined;
+      await store.setCandidate(null);
+      return;
+    }
+    const { installed, fetch } = wanted;
+    const files = await fetch();
+    await this.exclusive(async () => {
+      // Already now, as it may be stopped on its first row.
+      this.shadowing = installed.address;
+      try {
+        await this.refusable(this.options.onCandidate(files));
+      } catch (error) {
+        this.shadowing = undefined;
+        throw error;
+      }
+      this.checkNotStopped(store, installed);
+      await store.setCandidate(installed);
+    });
+  }
+
+  /** Looks a model up in the signed metadata. Nothing of it is downloaded before `fetch`. */
+  private async find(
+    store: ModelStore,
+    generation: number,
+    ref: ModelRef,
+  ): Promise<{ installed: Installation; fetch: () => Promise<InstalledModel> }> {
     const { signalSet } = this.options;
     await this.tuf.refresh();
     const target = (file: ModelFile) => this.tuf.target(`models/${ref.name}/${ref.version}/${file}`);
@@ -210,22 +348,42 @@ export class Updater {
       'weights.bin': sha256Of(targets['weights.bin']),
     });
     const installed = { ref, generation, signalSet, address };
-    // Otherwise it is a new decision for the model that runs already.
-    if (this.running !== address) {
-      const files = await store.add(ref, address, async (folder) => {
+    this.checkNotStopped(store, installed);
+    const fetch = () =>
+      store.add(ref, address, async (folder) => {
         for (const file of MODEL_FILES) await this.tuf.download(targets[file], join(folder, file));
       });
-      await this.handOver(files);
-      this.running = address;
-      this.counts.installed++;
-    }
-    await store.setCurrent(installed);
-    this.say({ active: ref });
+    return { installed, fetch };
+  }
+
+  /** Throws the reason for which a model was stopped here. */
+  private checkNotStopped(store: ModelStore, { address }: Installation): void {
+    const stopped = store.stopped(address);
+    if (stopped !== undefined) throw new RefusedModelError(stopped.code, stopped.message);
   }
 
   private async handOver(model: InstalledModel): Promise<void> {
+    const before = this.running;
+    // Already now, as it may be stopped on its first row.
+    this.running = model.address;
     try {
-      await this.options.onInstalled(model);
+      await this.refusable(this.options.onInstalled(model));
+    } catch (error) {
+      if (this.running === model.address) this.running = before;
+      throw error;
+    }
+  }
+
+  /** One swap at a time: what a stopped model asks for may come in the middle of an installation. */
+  private exclusive<T>(task: () => Promise<T>): Promise<T> {
+    const done = this.swapping.then(task);
+    this.swapping = done.catch(() => {});
+    return done;
+  }
+
+  private async refusable(handedOver: Promise<void>): Promise<void> {
+    try {
+      await handedOver;
     } catch (cause) {
       throw new RefusedModelError(
         cause instanceof CardanError ? cause.code : 'MODEL_INVALID',
@@ -270,7 +428,7 @@ export class Updater {
 class RefusedModelError extends CardanError {}
 
 /** Whether trying the same generation again is useless. */
-function isFinal(error: unknown): boolean {
+function isFinal(error: unknown): error is CardanError {
   return (
     error instanceof RefusedModelError ||
     (error instanceof CardanError && error.code === 'SIGNAL_SET_MISMATCH')
@@ -293,7 +451,7 @@ function checkFits(ref: ModelRef, targets: TargetFile[], signalSet: string): voi
     );
 }
 
-function problemOf(error: unknown): { code: string; message: string } {
+function problemOf(error: unknown): Failure {
   if (error instanceof CardanError) return { code: error.code, message: error.message };
   // Models that are refused have a code by now, so this is the disk: full, read-only, broken.
   return { code: 'DATA_DIR_NOT_WRITABLE', message: `The model cannot be stored: ${messageOf(error)}.` };

@@ -47,6 +47,7 @@ export async function manInTheMiddle(registryUrl: () => string): Promise<Middle>
 export class Car {
   readonly reports: UpdateReport[] = [];
   readonly installed: InstalledModel[] = [];
+  readonly candidates: (InstalledModel | null)[] = [];
   readonly waits: number[] = [];
   readonly updater: Updater;
   readonly dir: string;
@@ -99,6 +100,11 @@ export class Car {
         if (error) throw error;
         this.installed.push(model);
       },
+      onCandidate: async (model) => {
+        const error = model === null ? undefined : this.refuse(model);
+        if (error) throw error;
+        this.candidates.push(model);
+      },
       onReport: (report) => this.reports.push(report),
     });
   }
@@ -111,10 +117,12 @@ export class Car {
     return this.last?.active ?? null;
   }
 
-  hint(generation: number, version: string | null = String(generation)): void {
+  hint(generation: number, version: string | null = String(generation), candidate?: string | null): void {
+    const ref = (of: string | null) => (of === null ? null : { name: 'anomaly', version: of });
     const desired: VehicleDesired = {
       generation,
-      active: version === null ? null : { name: 'anomaly', version },
+      active: ref(version),
+      ...(candidate === undefined ? {} : { candidate: ref(candidate) }),
     };
     this.updater.hint(desired);
   }

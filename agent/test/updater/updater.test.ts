@@ -17,7 +17,13 @@ test('a hint leads to a verified, installed and reported model', async () => {
   const ref = { name: 'anomaly', version: '1' };
   expect(await car.done(1)).toEqual({ observedGeneration: 1, active: ref, phase: 'idle', error: null });
   expect(car.installed).toEqual([
-    { ref, manifest: model.manifestBytes, model: model.modelBytes, weights: model.weightsBytes },
+    {
+      ref,
+      address: expect.any(String) as string,
+      manifest: model.manifestBytes,
+      model: model.modelBytes,
+      weights: model.weightsBytes,
+    },
   ]);
   expect(car.reports[0]).toMatchObject({ observedGeneration: 1, active: null, phase: 'updating' });
 });
