@@ -25,11 +25,12 @@ export function addBus(name: string, { fd = false, up = true } = {}): void {
 
 export const cansend = (bus: string, frame: Text) => promisify(execFile)('cansend', [bus, frame]);
 
-/** Sends all frames as fast as the kernel takes them, by canplayer. */
-export async function play(bus: string, frames: readonly Text[]): Promise<void> {
+/** Sends all frames, as fast as the kernel takes them or at a pace, by canplayer. */
+export async function play(bus: string, frames: readonly Text[], perSecond?: number): Promise<void> {
   const path = `/tmp/play-${bus}.log`;
-  writeFileSync(path, frames.map((frame) => `(0.000000) ${bus} ${frame}\n`).join(''));
-  await promisify(execFile)('canplayer', ['-t', '-I', path]);
+  const line = (frame: Text, i: number) => `(${(i / (perSecond ?? 1e6)).toFixed(6)}) ${bus} ${frame}\n`;
+  writeFileSync(path, frames.map(line).join(''));
+  await promisify(execFile)('canplayer', [...(perSecond === undefined ? ['-t'] : ['-g', '1']), '-I', path]);
 }
 
 /** Resolves when `holds` does: the kernel tells nobody when a socket is bound or a process gone. */

@@ -18,6 +18,8 @@ const ERROR_MASK = '1FFFFFFF';
 const HOW_TO_START =
   '"ip -details link show NAME" shows its state; "ip link set NAME up type can bitrate 500000" starts it.';
 const HOW_TO_FIND = '"ip -brief link" lists the interfaces; is the driver of the adapter loaded?';
+/** candump says so at its start; it is no reason to end. */
+const SMALL_BUFFER = /^The socket receive buffer size was adjusted.*$/m;
 const DROPPED = /^DROPCOUNT: dropped \d+ CAN frames? on .* socket \(total drops (-?\d+)\)/;
 
 export interface SocketCanOptions extends ReopenOptions {
@@ -215,6 +217,6 @@ async function endOf(child: ChildProcess): Promise<{ status: number | null; word
     return { status: child.exitCode, words: 'there is no program candump here; install can-utils' };
   return {
     status: child.exitCode,
-    words: words.trim().replaceAll('\n', ' ') || `${child.spawnfile} has ended`,
+    words: words.replace(SMALL_BUFFER, '').trim().replaceAll('\n', ' ') || `${child.spawnfile} has ended`,
   };
 }
