@@ -5,6 +5,7 @@ import {
   cloudEvent,
   ensureDataDir,
   loadModel,
+  type CampaignReport,
   type EventData,
   type EventType,
   type ModelRef,
@@ -20,6 +21,7 @@ import { Sampler } from './sampler.ts';
 import { OnBoardScoring, type AlarmChange, type OnBoardScoringOptions } from './scoring/on-board-scoring.ts';
 import type { LoadedModel } from './scoring/running-model.ts';
 import { Uplink, type UplinkOptions } from './uplink.ts';
+import { campaignReports } from './updater/campaign-reports.ts';
 import { parseDesired } from './updater/desired.ts';
 import { Updater, type InstalledModel } from './updater/updater.ts';
 import type { SignalMap } from './vss.ts';
@@ -88,6 +90,7 @@ export class Agent {
   private context: RowContext;
   private source: CanSource | undefined;
   private alarmId = '';
+  private campaignTrouble: readonly CampaignReport[] = [];
   private sampled = 0;
   private score = Number.NaN;
   private readonly frames = { received: 0, unknown: 0, malformed: 0 };
@@ -155,6 +158,11 @@ export class Agent {
           files === null ? this.scoring.endShadow() : this.scoring.shadowWith(await this.load(files)),
         onReport: (update) => {
           this.update = update;
+          this.report();
+        },
+        onCampaigns: (campaigns) => this.setCampaigns(campaigns),
+        onCampaignTrouble: (trouble) => {
+          this.campaignTrouble = trouble;
           this.report();
         },
       });
@@ -410,6 +418,7 @@ export class Agent {
       time: new Date(this.now()).toISOString(),
       active: this.activeModel,
       candidate: this.shadowModel,
+      ...campaignReports(this.campaignStatus, this.campaignTrouble),
       signalSet: this.signals.id,
       agent: {
         version: AGENT_VERSION,

@@ -132,7 +132,7 @@ export interface CampaignRef {
   version: string;
 }
 
-/** What became of a campaign in the car. */
+/** What became of a campaign in the car; with the id `*` what is wrong with all of them. */
 export interface CampaignReport extends CampaignRef {
   /**
    * `waiting` for its start, `active`, `expired`; `failed`: it could not be fetched yet and is tried again;

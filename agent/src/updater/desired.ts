@@ -1,4 +1,4 @@
-import { CardanError, type ModelRef, type VehicleDesired } from '@cardan/shared';
+import { type CampaignRef, CardanError, type ModelRef, type VehicleDesired } from '@cardan/shared';
 
 /** Parses what the cloud wants of the vehicle, from MQTT or HTTP. Throws EVENT_MALFORMED. */
 export function parseDesired(bytes: Uint8Array): VehicleDesired {
@@ -16,7 +16,7 @@ export function parseDesired(bytes: Uint8Array): VehicleDesired {
   } catch (cause) {
     throw bad(cause);
   }
-  const { generation, active, candidate } = value ?? {};
+  const { generation, active, candidate, campaigns } = value ?? {};
   if (generation === undefined || !Number.isSafeInteger(generation) || generation < 0) throw bad();
   const modelRef = (ref: ModelRef | null | undefined): ModelRef | null => {
     if (ref === null) return null;
@@ -26,6 +26,21 @@ export function parseDesired(bytes: Uint8Array): VehicleDesired {
   return {
     generation,
     active: modelRef(active),
+    ...campaignRefs(campaigns),
     ...(candidate === undefined ? {} : { candidate: modelRef(candidate) }),
   };
+}
+
+/**
+ * The campaigns of a desired state. Without a list of them nothing is said, and an entry that is none is left out: the
+ * model that stands beside it must not suffer.
+ */
+function campaignRefs(value: unknown): { campaigns?: CampaignRef[] } {
+  if (!Array.isArray(value)) return {};
+  const campaigns = (value as (Partial<CampaignRef> | null)[]).flatMap((ref) =>
+    typeof ref?.id === 'string' && typeof ref.version === 'string'
+      ? [{ id: ref.id, version: ref.version }]
+      : [],
+  );
+  return { campaigns };
 }

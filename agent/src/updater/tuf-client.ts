@@ -49,6 +49,7 @@ type Role = keyof Signed;
 export class TufClient {
   private readonly options: TufClientOptions;
   private trusted: { root: Root; targets: Targets } | undefined;
+  private refreshing: Promise<unknown> = Promise.resolve();
 
   constructor(options: TufClientOptions) {
     this.options = options;
@@ -59,7 +60,15 @@ export class TufClient {
    * Throws TUF_SIGNATURE, TUF_VERSION, TUF_EXPIRED, TUF_HASH, TUF_MALFORMED, HTTP_UNREACHABLE, HTTP_STATUS, or
    * FILE_NOT_READABLE for the factory root.
    */
-  async refresh(): Promise<void> {
+  refresh(): Promise<void> {
+    // Models and campaigns refresh on their own; two at once would write the same files. Joining the one under way
+    // would not do: what is asked for may have been signed since it began.
+    const refreshed = this.refreshing.then(() => this.update());
+    this.refreshing = refreshed.catch(() => {});
+    return refreshed;
+  }
+
+  private async update(): Promise<void> {
     await mkdir(this.options.dir, { recursive: true });
     // 5.1 One time for the whole update, so that nothing expires in the middle of it.
     const now = this.options.clock();

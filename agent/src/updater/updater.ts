@@ -2,6 +2,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { TargetFile } from '@tufjs/models';
 import {
+  type Campaign,
+  type CampaignReport,
   CardanError,
   messageOf,
   type ErrorCode,
@@ -9,6 +11,8 @@ import {
   type VehicleDesired,
   type VehicleReported,
 } from '@cardan/shared';
+import { AGENT_VERSION } from '../config.ts';
+import { CampaignUpdater } from './campaigns.ts';
 import { parseDesired } from './desired.ts';
 import { Downloader } from './download.ts';
 import {
@@ -53,6 +57,10 @@ export interface UpdaterOptions {
   /** The same for the model that scores silently beside it; null: none does any more. */
   onCandidate: (model: InstalledModel | null) => Promise<void>;
   onReport: (report: UpdateReport) => void;
+  /** What is collected from now on; without it campaigns are left aside. */
+  onCampaigns?: (campaigns: readonly Campaign[]) => void;
+  /** Campaigns that do not run, with the reason. */
+  onCampaignTrouble?: (trouble: readonly CampaignReport[]) => void;
 }
 
 /** A poll is the fallback for hints that do not come, so it need not be fast. */
@@ -90,6 +98,7 @@ export class Updater {
   private newHint = new AbortController();
   private working: Promise<void> | undefined;
   private polling: Promise<void> | undefined;
+  private readonly campaigns: CampaignUpdater | undefined;
   /** Swaps of models and what goes with them, one after the other. */
   private swapping: Promise<unknown> = Promise.resolve();
 
@@ -106,6 +115,16 @@ export class Updater {
       downloader: this.downloader,
       clock: options.clock ?? Date.now,
     });
+    if (options.onCampaigns !== undefined)
+      this.campaigns = new CampaignUpdater({
+        dir: join(options.dir, 'campaigns'),
+        agent: AGENT_VERSION,
+        tuf: this.tuf,
+        retryMs: (failures) => this.retryMs(failures),
+        delay: this.delay,
+        onCampaigns: options.onCampaigns,
+        onTrouble: options.onCampaignTrouble ?? (() => undefined),
+      });
   }
 
   /**
@@ -113,6 +132,7 @@ export class Updater {
    * to poll. Needs no network.
    */
   async start(): Promise<void> {
+    await this.campaigns?.start();
     this.store = await ModelStore.open(join(this.options.dir, 'models'));
     await this.startInstalled(this.store);
     await this.startCandidate(this.store);
@@ -122,6 +142,7 @@ export class Updater {
 
   /** What the cloud wants, as MQTT brought it. Comes back at once. */
   hint(desired: VehicleDesired): void {
+    this.campaigns?.hint(desired);
     const { generation } = desired;
     if (generation <= this.done || generation === this.foreign) return;
     if (this.wanted !== undefined && generation <= this.wanted.generation) return;
@@ -173,6 +194,7 @@ export class Updater {
   /** Resolves when there is nothing left to do or to try again. */
   async settled(): Promise<void> {
     while (this.working !== undefined) await this.working;
+    await this.campaigns?.settled();
     await this.swapping;
   }
 
@@ -181,7 +203,7 @@ export class Updater {
     this.stopped.abort();
     this.newHint.abort();
     this.downloader.stop();
-    await Promise.all([this.working, this.polling, this.swapping]);
+    await Promise.all([this.campaigns?.stop(), this.working, this.polling, this.swapping]);
   }
 
   private async startInstalled(store: ModelStore): Promise<void> {
