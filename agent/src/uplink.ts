@@ -6,10 +6,12 @@ import {
   mqttTopic,
   parseAck,
   type MqttConnection,
+  type TelemetryBatch,
   type VehicleReported,
 } from '@cardan/shared';
 import { AGENT_DEFAULTS } from './config.ts';
-import { PRIORITY_ALARM, systemClock, type Clock, type Outbox } from './outbox.ts';
+import { PRIORITY_ALARM, systemClock, type Clock, type Compression, type Outbox } from './outbox.ts';
+import { compressed } from './uplink/compress.ts';
 import { DayBudget } from './uplink/day-budget.ts';
 import { Pace } from './uplink/pace.ts';
 
@@ -34,6 +36,8 @@ export interface UplinkOptions {
   backlogRowsPerSecond?: number;
   /** Bytes that may go up per day (UTC) on a metered link. Events always go, and count; rows wait. */
   dayBytesMax?: number;
+  /** How rows go up whose campaign does not say. */
+  compression?: Compression;
   /** What is waited by; days are counted by its wall clock. */
   clock?: Clock;
   onDesired: (payload: Buffer) => void;
@@ -52,6 +56,9 @@ interface Flight {
 /** While the budget is spent, the calendar is looked at this often. */
 const BUDGET_LOOK_MS = 60_000;
 
+/** While rows wait for the clock to be set, it is looked at this often. */
+const CLOCK_LOOK_MS = 5000;
+
 /** What a message costs beside topic and payload: MQTT's header and PUBACK, TCP and IP of both, without TLS. */
 const MESSAGE_OVERHEAD_BYTES = 100;
 
@@ -60,12 +67,15 @@ const MESSAGE_OVERHEAD_BYTES = 100;
  * says that a broker has a message, not that the log has it.
  */
 export class Uplink {
-  private readonly options: UplinkOptions & { batchBytes: number; clock: Clock };
+  private readonly options: UplinkOptions & { batchBytes: number; clock: Clock; compression: Compression };
   private readonly pace: Pace;
   private readonly budget: DayBudget;
   private resumeTimer: NodeJS.Timeout | undefined;
   /** The day on which it was last said that the budget is spent, by its end. */
   private budgetSaid = Number.NEGATIVE_INFINITY;
+  private clockSaid = false;
+  /** Why rows cannot go now, though the broker is there. */
+  private rowsWait: CardanError | undefined;
   private readonly client: MqttClient;
   private rows: Flight | undefined;
   private events: Flight | undefined;
@@ -78,8 +88,8 @@ export class Uplink {
   private closed = false;
 
   constructor(options: UplinkOptions) {
-    const { batchBytes, backlogRowsPerSecond, dayBytesMax } = AGENT_DEFAULTS.uplink;
-    this.options = { batchBytes, clock: systemClock, ...options };
+    const { batchBytes, backlogRowsPerSecond, dayBytesMax, compression } = AGENT_DEFAULTS.uplink;
+    this.options = { batchBytes, compression, clock: systemClock, ...options };
     this.pace = new Pace(options.backlogRowsPerSecond ?? backlogRowsPerSecond);
     this.budget = new DayBudget(options.dayBytesMax ?? dayBytesMax, options.outbox);
     const { vehicle } = options;
@@ -132,7 +142,10 @@ export class Uplink {
     if (this.client.connected) this.publishReported();
   }
 
-  /** Sends what is there without waiting for full batches; resolves when everything is acknowledged. */
+  /**
+   * Sends what is there without waiting for full batches; resolves when everything is acknowledged, or all but rows that
+   * may not go today or not yet: `onProblem` hears of those.
+   */
   drain(): Promise<void> {
     this.options.outbox.flush();
     return new Promise((resolve) => {
@@ -215,7 +228,6 @@ export class Uplink {
     if (this.rows !== undefined && outbox.oldestRow > this.rows.last) this.land('rows');
     if (this.events !== undefined && !outbox.hasEvent(this.events.last)) this.land('events');
     this.pump();
-    this.checkDrained();
   }
 
   private land(stream: 'rows' | 'events'): void {
@@ -229,10 +241,11 @@ export class Uplink {
     if (this.events === undefined) this.sendEvents(0);
     // Alarms go before a backlog; one that nobody acknowledges holds the rows up for one timeout, not for good.
     if (this.rows === undefined && !(this.events?.first === true)) this.sendRows(0);
+    this.checkDrained();
   }
 
   private sendRows(tries: number): void {
-    const { outbox, batchRows, backlogBatchRows, batchBytes, batchMs, vehicle, clock } = this.options;
+    const { outbox, batchRows, backlogBatchRows, batchBytes, batchMs, clock } = this.options;
     const pending = outbox.pendingRows;
     if (pending === 0) return;
     const isBacklog = pending > batchRows;
@@ -255,15 +268,14 @@ export class Uplink {
       this.resumeIn(waitMs);
       return;
     }
-    const batch = outbox.oldestRows(isBacklog ? backlogBatchRows : batchRows, batchBytes);
-    if (batch === undefined) return; // rows that are still in memory; they announce themselves
-    const payload = encodeTelemetry(batch);
-    if (!this.affords(payload.byteLength)) return;
+    const fitting = this.fittingBatch(isBacklog ? backlogBatchRows : batchRows);
+    if (fitting === undefined) return;
+    const { batch, payload } = fitting;
     clearTimeout(this.batchTimer);
     this.batchTimer = undefined;
     this.batchDue = false;
     if (isBacklog) this.pace.spend(batch.times.length, clock.monotonicMs());
-    this.publish(mqttTopic(vehicle, 'telemetry'), payload, false);
+    this.publish(this.telemetryTopic, payload, false);
     const last = batch.firstSequence + batch.times.length - 1;
     this.rows = this.takeOff(last, tries, (again) => {
       this.rows = undefined;
@@ -283,24 +295,60 @@ export class Uplink {
     this.events.first = tries === 0 && event.priority >= PRIORITY_ALARM;
   }
 
-  /** Whether rows of this size may go up today; if not, they are looked at again. */
-  private affords(bytes: number): boolean {
-    const now = this.options.clock.wallMs();
-    if (this.budget.allows(bytes, now)) return true;
+  /** The oldest rows as they go up: as many as the budget of the day has room for. */
+  private fittingBatch(rowsMax: number): { batch: TelemetryBatch; payload: Buffer } | undefined {
+    const { outbox, batchBytes, compression, clock } = this.options;
+    this.rowsWait = undefined;
+    const now = clock.wallMs();
+    const room = this.budget.left(now) - costOf(this.telemetryTopic, 0);
+    for (let rows = rowsMax; ;) {
+      const batch = outbox.oldestRows(rows, batchBytes);
+      if (batch === undefined) {
+        // Or rows that are still in memory; they announce themselves.
+        if (outbox.waitsForClock) this.waitForClock();
+        return undefined;
+      }
+      const payload = compressed(encodeTelemetry(batch), batch.compression ?? compression);
+      if (payload.byteLength <= room) return { batch, payload };
+      const count = batch.times.length;
+      if (count === 1 || room <= 0) {
+        this.waitForBudget(now);
+        return undefined;
+      }
+      // Names and numbers that every batch has make it a little too large again, at most a few times.
+      rows = Math.max(1, Math.min(count - 1, Math.floor((count * room) / payload.byteLength)));
+    }
+  }
+
+  private waitForBudget(now: number): void {
     const nextDay = now + this.budget.nextDayMs(now);
     // A day is longer than a clock may be trusted for: it could be set meanwhile.
     this.resumeIn(Math.min(nextDay - now, BUDGET_LOOK_MS));
-    if (this.budgetSaid !== nextDay) {
-      this.budgetSaid = nextDay;
-      this.options.onProblem(
-        new CardanError(
-          'UPLINK_BUDGET',
-          `${this.budget.spent(now)} of ${this.budget.bytesMax} bytes of today (UTC) have been sent; ` +
-            'rows wait until tomorrow, events go on. Raise the budget if too many rows are dropped.',
-        ),
-      );
-    }
-    return false;
+    this.rowsWait = new CardanError(
+      'UPLINK_BUDGET',
+      `${this.budget.spent(now)} of ${this.budget.bytesMax} bytes of today (UTC) have been sent; ` +
+        `${this.options.outbox.pendingRows} rows wait until tomorrow, events go on. ` +
+        'Raise the budget if too many rows are dropped.',
+    );
+    if (this.budgetSaid === nextDay) return;
+    this.budgetSaid = nextDay;
+    this.options.onProblem(this.rowsWait);
+  }
+
+  private waitForClock(): void {
+    this.resumeIn(CLOCK_LOOK_MS);
+    this.rowsWait = new CardanError(
+      'CLOCK_UNKNOWN',
+      `The computer's clock has not been set: ${this.options.outbox.pendingRows} rows wait until it is, and get their ` +
+        'right times then. Check that it reaches a time server.',
+    );
+    if (this.clockSaid) return;
+    this.clockSaid = true;
+    this.options.onProblem(this.rowsWait);
+  }
+
+  private get telemetryTopic(): string {
+    return mqttTopic(this.options.vehicle, 'telemetry');
   }
 
   private resumeIn(ms: number): void {
@@ -324,10 +372,7 @@ export class Uplink {
   }
 
   private publish(topic: string, payload: Buffer, retain: boolean): void {
-    this.budget.spend(
-      payload.byteLength + topic.length + MESSAGE_OVERHEAD_BYTES,
-      this.options.clock.wallMs(),
-    );
+    this.budget.spend(costOf(topic, payload.byteLength), this.options.clock.wallMs());
     this.client.publish(topic, payload, { qos: 1, retain }, (error) => {
       if (error && !this.closed && this.client.connected)
         this.options.onProblem(
@@ -339,9 +384,19 @@ export class Uplink {
   }
 
   private checkDrained(): void {
-    const { outbox } = this.options;
-    if (this.draining === undefined || outbox.pendingRows > 0 || outbox.pendingEvents > 0) return;
-    this.draining.resolve();
+    const { outbox, onProblem } = this.options;
+    const { draining, rowsWait } = this;
+    if (draining === undefined || outbox.pendingEvents > 0 || this.rows !== undefined) return;
+    if (outbox.pendingRows > 0) {
+      if (rowsWait === undefined) return;
+      onProblem(rowsWait);
+    }
     this.draining = undefined;
+    draining.resolve();
   }
+}
+
+/** What a message takes of a metered link. */
+function costOf(topic: string, payloadBytes: number): number {
+  return payloadBytes + topic.length + MESSAGE_OVERHEAD_BYTES;
 }

@@ -42,6 +42,7 @@ export type ErrorCode =
   | 'OUTBOX_IO' // its disk fails; rows wait in memory
   | 'OUTBOX_CORRUPT' // damaged: set aside, and a new one begun
   | 'UPLINK_BUDGET' // the bytes of this day are used up; rows wait until the next
+  | 'CLOCK_UNKNOWN' // the computer's clock has not been set yet; what was recorded waits for it
   | 'TELEMETRY_MALFORMED'
   | 'EVENT_MALFORMED'
   | 'SIGNAL_SET_MISMATCH' // a model or a batch for other signals than these

@@ -28,8 +28,9 @@ export class DayBudget {
     return Math.floor(now / DAY_MS) === this.day ? this.bytes : 0;
   }
 
-  allows(bytes: number, now: number): boolean {
-    return this.spent(now) + bytes <= this.bytesMax;
+  /** Bytes that may still go on the day of `now`. */
+  left(now: number): number {
+    return Math.max(0, this.bytesMax - this.spent(now));
   }
 
   /** Milliseconds until the next day begins. */
