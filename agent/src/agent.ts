@@ -47,6 +47,7 @@ export interface AgentOptions {
       | 'batchBytes'
       | 'backlogRowsPerSecond'
       | 'dayBytesMax'
+      | 'compression'
       | 'clock'
     >
   >;
@@ -424,6 +425,7 @@ export class Agent {
         version: AGENT_VERSION,
         outboxRows: this.outbox.pendingRows,
         dropped: this.outbox.dropped,
+        droppedBy: this.outbox.droppedBy,
         frames: { ...this.frames },
         ...(this.source?.counters === undefined ? {} : { buses: this.source.counters }),
       },

@@ -161,6 +161,8 @@ export interface VehicleReported {
     outboxRows: number;
     /** Losses since the outbox was created; all stay 0 in a healthy car. */
     dropped: { rows: number; events: number };
+    /** The same by campaign, those with losses only; what belongs to none is under the empty name. */
+    droppedBy?: Record<string, { rows: number; events: number }>;
     /** CAN frames since boot. */
     frames: { received: number; unknown: number; malformed: number };
     /** The same of each bus, by the name that the car has for it. */
