@@ -33,6 +33,8 @@ export interface EventData {
   'io.cardan.vehicle.model-stopped': VehicleModelStopped;
   'io.cardan.vehicle.reported': VehicleReported;
   'io.cardan.vehicle.status': { online: boolean };
+  'io.cardan.vehicle.trouble-codes': VehicleTroubleCodes;
+  'io.cardan.vehicle.identified': { vin: string };
   'io.cardan.vehicle.campaign-triggered': CampaignTriggered;
   'io.cardan.vehicle.can-frames': CanFrames;
   // ── topic signal-sets, key = id ──
@@ -54,6 +56,27 @@ export type EventType = keyof EventData;
 export interface VehicleBoot {
   agent: string;
   signalSet: string;
+}
+
+/** All trouble codes that one control unit has now. Sent when they change, and once after each start. */
+export interface VehicleTroubleCodes {
+  /** How they were asked for; `j1939`: not asked for, but heard (DM1). */
+  source: 'obd' | 'uds' | 'j1939';
+  /** The control unit: the CAN id that it answers with, for instance 0x7E8; its address for J1939. */
+  unit: number;
+  /** Empty: none any more. */
+  codes: VehicleTroubleCode[];
+  /** Lamps that are on, for J1939. */
+  lamps?: string[];
+}
+
+export interface VehicleTroubleCode {
+  /** `P0301` (obd), `P0301-1A` (uds), `SPN 110 FMI 0` (j1939). */
+  code: string;
+  /** `stored` (obd), the bits of ISO 14229-1 by name (uds), `active` (j1939). */
+  status: string[];
+  /** How often it was, where that is known. */
+  occurrences?: number;
 }
 
 /** An alarm of the model in the car begins or ends. Times are the data's own. */
