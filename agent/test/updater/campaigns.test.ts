@@ -1,7 +1,12 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join, posix } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { CardanError, type Campaign, type CampaignReport } from '@cardan/shared';
+import { openKeys } from '../../../cloud/src/registry/tuf-keys.ts';
+import { TufRepository } from '../../../cloud/src/registry/tuf-repository.ts';
 import {
   campaignDocument,
   publishCampaign,
@@ -13,8 +18,13 @@ import { World } from './car-fixture.ts';
 
 const world = new World();
 const updaters: Updater[] = [];
+const servers: Server[] = [];
 afterEach(async () => {
   for (const updater of updaters.splice(0)) await updater.stop();
+  for (const server of servers.splice(0)) {
+    server.close();
+    server.closeAllConnections();
+  }
   await world.close();
 });
 
@@ -266,4 +276,77 @@ test('a registry that says nothing of campaigns is none that ends them', async (
   car.updater.hint({ generation: 3, active: null });
   await expect.poll(() => car.trouble).toMatchObject([{ id: 'speed', error: { code: 'TUF_VERSION' } }]);
   expect(car.collects).toEqual(['speed 2']);
+});
+
+/** Signed files of any content, over real HTTP: a registry of another version, or one that was tricked. */
+async function signedFiles(files: { path: string; custom: object; text: string }[]) {
+  const dir = world.dir();
+  const ring = await openKeys(join(dir, 'keys'));
+  const repository = await TufRepository.open({ dir: join(dir, 'tuf'), ring, clock: Date.now });
+  const targets = files.map(({ path, custom, text }) => ({
+    path,
+    length: text.length,
+    sha256: createHash('sha256').update(text).digest('hex'),
+    custom: custom as { id: string; version: string },
+    text,
+  }));
+  await repository.publish(targets);
+  const served = new Map(
+    targets.map(({ path, sha256, text }) => [
+      `${posix.dirname(path)}/${sha256}.${posix.basename(path)}`,
+      text,
+    ]),
+  );
+  const server = createServer((request, response) => {
+    const url = request.url ?? '';
+    const tuf = join(dir, 'tuf', posix.basename(url));
+    const body = url.startsWith('/v1/tuf/')
+      ? existsSync(tuf) && readFileSync(tuf)
+      : served.get(url.slice('/v1/targets/'.length));
+    response.writeHead(body ? 200 : 404).end(body || undefined);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  servers.push(server);
+  return {
+    rootPath: repository.rootPath,
+    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+  };
+}
+
+test('what is signed and yet cannot be used is refused with the reason, and the others run', async () => {
+  const file = (id: string, document: object, custom: object = { id, version: '1' }) => ({
+    path: `campaigns/${id}/1.json`,
+    custom,
+    text: JSON.stringify(document),
+  });
+  const signed = await signedFiles([
+    file('good', campaignDocument({ id: 'good' })),
+    file('later', campaignDocument({ id: 'later', gearbox: 'only a newer agent knows this' })),
+    file('swapped', campaignDocument({ id: 'good' })),
+    file('mislabelled', campaignDocument({ id: 'mislabelled' }), { id: 'good', version: '1' }),
+    file('large', campaignDocument({ id: 'large', name: 'x'.repeat(70_000) })),
+  ]);
+  const dir = world.dir();
+  const car = await CollectingCar.start({ dir, ...signed });
+  const ids = ['later', 'swapped', 'good', 'mislabelled', 'large'];
+  const campaigns = ids.map((id) => ({ id, version: '1' }));
+  car.updater.hint({ generation: 1, active: null, campaigns });
+  await car.updater.settled();
+  expect(car.collects).toEqual(['good 1']);
+  const reasons = new Map(
+    car.trouble.map(({ id, phase, error }) => [id, `${phase} ${error?.code}: ${error?.message}`]),
+  );
+  const refused = (reason: string) =>
+    expect.stringMatching(`^refused CAMPAIGN_INVALID: .*${reason}`) as string;
+  expect(Object.fromEntries(reasons)).toEqual({
+    later: refused('gearbox'),
+    swapped: refused('this is good 1'),
+    mislabelled: refused('for another campaign'),
+    large: refused('bytes'),
+  });
+  // They are remembered, so that a start without a network still says so.
+  await car.updater.stop();
+  const again = await CollectingCar.start({ dir, rootPath: signed.rootPath, baseUrl: 'http://127.0.0.1:1' });
+  expect(again.collects).toEqual(['good 1']);
+  expect(again.trouble).toEqual(car.trouble);
 });
