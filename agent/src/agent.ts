@@ -432,7 +432,8 @@ export class Agent {
     });
   }
 
-  private emit<K extends EventType>(type: K, data: EventData[K], time = this.now()): void {
+  /** Puts an event of this vehicle into the outbox. */
+  emit<K extends EventType>(type: K, data: EventData[K], time = this.now()): void {
     this.outbox.addEvent(({ epoch, sequence }) =>
       cloudEvent(type, { source: `/vehicles/${this.vehicle}`, id: `${epoch}-${sequence}`, time }, data),
     );

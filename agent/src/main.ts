@@ -20,12 +20,12 @@ import { Agent } from './agent.ts';
 import { agentMetrics, serveMetrics } from './agent-metrics.ts';
 import { parseCampaign, type Campaign } from './campaign/index.ts';
 import { busMetrics, busSummary } from './can/bus-figures.ts';
-import { kernelFilters } from './can/kernel-filters.ts';
 import { openSource } from './can/open-source.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { parseDbc, type Dbc } from './dbc/index.ts';
 import { dbcLintCommand } from './dbc-lint.ts';
 import { decodeCommand } from './decode.ts';
+import { Diagnostics } from './diagnostics/diagnostics.ts';
 import { doctorCommand } from './doctor/doctor.ts';
 import { encodeCommand } from './encode.ts';
 import { SdNotify } from './sd-notify.ts';
@@ -48,6 +48,8 @@ interface RunOptions extends MqttFiles {
   period: number;
   speed: number;
   metricsPort?: number;
+  obd?: string;
+  j1939?: boolean;
 }
 
 /** The options of `run`. */
@@ -63,6 +65,11 @@ function runOptions(command: Command): Command {
     .option(
       '--vss <map>',
       'YAML map of DBC signals to VSS paths; without it every signal goes up under its DBC name',
+    )
+    .option('--obd <file>', 'YAML file: what is asked of the control units by OBD-II and UDS, and how often')
+    .option(
+      '--j1939',
+      'frames with 29-bit ids are J1939: matched by parameter group, also when sent in parts',
     )
     .addOption(new Option('--vehicle <id>', 'id of this vehicle').env('CARDAN_VEHICLE').default('vehicle-1'))
     .addOption(
@@ -178,11 +185,18 @@ async function run(options: RunOptions): Promise<void> {
       'USAGE',
       'Models are only taken with a root of trust: give both --registry and --root, or neither.',
     );
-  const dbc = readDbc(options.dbc);
-  const map = options.vss === undefined ? mapAllSignals(dbc) : readVssMap(options.vss, dbc);
+  const file = readDbc(options.dbc);
+  const diagnostics = new Diagnostics({
+    obd: options.obd,
+    j1939: options.j1939 === true,
+    can: options.can,
+    dbc: file,
+    map: options.vss === undefined ? mapAllSignals(file) : readVssMap(options.vss, file),
+  });
+  const { dbc, map, filters } = diagnostics;
   const source = openSource(options.can, {
     speed: options.speed,
-    filters: kernelFilters(dbc),
+    filters,
     onMalformed: (path, line, message) => process.stderr.write(`${path}:${line}: ${message}\n`),
     onProblem: problemPrinter(),
   });
@@ -216,7 +230,8 @@ async function run(options: RunOptions): Promise<void> {
   });
   void systemd.ready(`${vehicle}: ${map.columns.length} signals to ${options.mqtt}`);
   try {
-    await agent.play(source, stop);
+    const dataDir = join(options.data, vehicle);
+    await agent.play(diagnostics.attach(source, agent, { dataDir, onProblem: problemPrinter() }), stop);
     agent.flush();
     if (agent.pendingRows > 0)
       process.stderr.write(`${vehicle}: the source has ended, ${agent.pendingRows} rows wait to be sent\n`);
