@@ -6,6 +6,8 @@ export const BRIDGE_DEFAULTS = {
   receiveMaximum: 1000,
   /** Bytes that may be held here before reading from the broker pauses. */
   queueBytesMax: 16 * 1024 * 1024,
+  /** What a compressed batch may become, at most: sixteen times what cars send. */
+  batchBytesMax: 4 * 1024 * 1024,
   /** What goes to the log at once, at most. */
   appendBytesMax: 4 * 1024 * 1024,
   appendRecordsMax: 5000,

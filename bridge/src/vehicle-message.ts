@@ -12,6 +12,7 @@ import {
 } from '@cardan/shared';
 import type { NewRecord } from '@cardan/shared/event-log';
 import { BRIDGE_DEFAULTS } from './config.ts';
+import { decompressed } from './decompress.ts';
 import { telemetrySpan } from './telemetry-span.ts';
 
 /** What a vehicle is told when its record is in the log. */
@@ -165,13 +166,14 @@ function parseJson(mqttTopic: string, payload: Buffer): unknown {
 }
 
 function telemetryRecord({ vehicle, source }: VehicleTopic, payload: Buffer): VehicleRecord {
-  const { epoch, firstSequence: first, rows, lastTime: timestamp } = telemetrySpan(payload);
+  const value = decompressed(payload);
+  const { epoch, firstSequence: first, rows, lastTime: timestamp } = telemetrySpan(value);
   const last = first + rows - 1;
   return {
     topic: 'telemetry',
     record: {
       key: vehicle,
-      value: payload,
+      value,
       // The time of the newest row: a reader that begins at a time then also gets the batch that straddles it.
       timestamp,
       headers: {
