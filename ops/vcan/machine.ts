@@ -73,14 +73,14 @@ async function hostFolder(host: string, agent: string): Promise<string> {
 }
 
 /** With the shared libraries that it needs, at the same paths as here. */
-function copyProgram(host: string, path: string, name: string): void {
-  cpSync(path, join(host, 'bin', name), { dereference: true });
-  chmodSync(join(host, 'bin', name), 0o755);
+function copyProgram(root: string, path: string, name: string): void {
+  cpSync(path, join(root, 'bin', name), { dereference: true });
+  chmodSync(join(root, 'bin', name), 0o755);
   // ldd fails on what is static.
   const { stdout } = spawnSync('ldd', [path], { encoding: 'utf8' });
   for (const [, library = ''] of stdout.matchAll(/(\/\S+) \(0x/g)) {
-    mkdirSync(join(host, dirname(library)), { recursive: true });
-    cpSync(library, join(host, library), { dereference: true });
+    mkdirSync(join(root, dirname(library)), { recursive: true });
+    cpSync(library, join(root, library), { dereference: true });
   }
 }
 
@@ -88,7 +88,7 @@ function copyProgram(host: string, path: string, name: string): void {
 function initialFiles(root: string, kernel: Kernel): string {
   for (const folder of ['bin', 'modules', 'proc', 'host', 'dev'])
     mkdirSync(join(root, folder), { recursive: true });
-  cpSync(which('busybox')!, join(root, 'bin/busybox'), { dereference: true });
+  copyProgram(root, which('busybox')!, 'busybox');
   cpSync(join(import.meta.dirname, 'init'), join(root, 'init'));
   chmodSync(join(root, 'init'), 0o755);
   kernel.modules.forEach((file, i) => {

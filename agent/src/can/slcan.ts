@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { CardanError, messageOf } from '@cardan/shared';
 import type { BusState, CanBus, CanFrame } from './can-frame.ts';
 import { reopening, type ReopenOptions } from './reopen.ts';
+import { SlcanClock } from './slcan-clock.ts';
 import { parseSlcan, slcanLine, SlcanLines } from './slcan-line.ts';
 
 /** Bit rates of the bus in bit/s, and the command that sets each. */
@@ -25,9 +26,6 @@ export const SERIAL_BAUDS: ReadonlySet<number> = new Set([
   9600, 19_200, 38_400, 57_600, 115_200, 230_400, 460_800, 500_000, 921_600, 1_000_000, 2_000_000, 3_000_000,
 ]);
 const SERIAL_BAUD = 115_200;
-/** An adapter's time that is off by more than this against the arrival is set anew. Milliseconds. */
-const STAMP_OFF_MS_MAX = 1000;
-const STAMP_PERIOD_MS = 60_000;
 
 export interface SlcanOptions extends ReopenOptions {
   /** Serial port or pseudo terminal. */
@@ -51,8 +49,7 @@ export class SlcanSource implements CanBus {
   state: BusState = 'closed';
   readonly #options: SlcanOptions;
   #port: FileHandle | undefined;
-  /** Arrival minus the adapter's time, of the frame that took the shortest way. */
-  #offset: number | undefined;
+  #clock = new SlcanClock();
 
   constructor(options: SlcanOptions) {
     this.#options = options;
@@ -79,7 +76,7 @@ export class SlcanSource implements CanBus {
     const stop = () => void input.destroy();
     signal.addEventListener('abort', stop, { once: true });
     const lines = new SlcanLines();
-    this.#offset = undefined;
+    this.#clock = new SlcanClock();
     try {
       // The empty lines end whatever stood half-written; a channel that is open takes no bit rate.
       await port.appendFile(`\r\rC\r${SLCAN_BITRATES.get(bitrate)!}\rO\r`);
@@ -138,23 +135,15 @@ export class SlcanSource implements CanBus {
     try {
       if (line === null) throw new CardanError('CAN_FRAME_INVALID', 'The line is too long.');
       const parsed = parseSlcan(line);
-      if (parsed.kind === 'data') return { ...parsed.frame, time: this.#time(parsed.stamp, arrival) };
+      if (parsed.kind === 'data') {
+        const { stamp, frame } = parsed;
+        return { ...frame, time: stamp === undefined ? arrival : this.#clock.time(stamp, arrival) };
+      }
       if (parsed.kind === 'remote') this.remote++;
     } catch (error) {
       if (!(error instanceof CardanError)) throw error;
       this.malformed++;
     }
     return undefined;
-  }
-
-  /** The adapter's time tells the distance between frames better than the arrival over USB does. */
-  #time(stamp: number | undefined, arrival: number): number {
-    if (stamp === undefined) return arrival;
-    this.#offset ??= arrival - stamp;
-    const since = (arrival - this.#offset - stamp) % STAMP_PERIOD_MS;
-    const late = since < 0 ? since + STAMP_PERIOD_MS : since;
-    if (late <= STAMP_OFF_MS_MAX) return arrival - late;
-    this.#offset = arrival - stamp;
-    return arrival;
   }
 }
