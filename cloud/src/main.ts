@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import {
@@ -7,7 +6,6 @@ import {
   ensureDataDir,
   logConnection,
   logOptions,
-  messageOf,
   mqttConnection,
   mqttOptions,
   numberBetween,
@@ -19,9 +17,11 @@ import {
   type MqttFiles,
 } from '@cardan/shared';
 import { openEventLog, type EventLog } from '@cardan/shared/event-log';
+import { campaignsCommand } from './campaigns-command.ts';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from './config.ts';
 import { printLag } from './lag.ts';
 import { RegistryClient } from './registry-client.ts';
+import { readToken } from './token-file.ts';
 import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
 import { logSpan, type LogSpan } from './trainer/log-span.ts';
 import { spanOptions, type SpanOptions } from './trainer/span-options.ts';
@@ -42,7 +42,8 @@ Examples:
   cardan-cloud trainer --from latest    learn from what comes from now on
   cardan-cloud trainer --from 2026-01-01T00:00Z --to 2026-02-01T00:00Z
                                         train once on a span of time, and end
-  cardan-cloud lag                      how far the readers of the log are behind`,
+  cardan-cloud lag                      how far the readers of the log are behind
+  cardan-cloud campaigns publish FILE   have cars collect what the campaign says`,
   );
 
 const SERVICES: Record<ServiceName, string> = {
@@ -117,6 +118,8 @@ logOptions(program.command('lag').description('How far each group of readers is 
   .option('--group <name>', 'only this one; default all')
   .option('--json', 'one JSON line per partition')
   .action(lag);
+
+campaignsCommand(program);
 
 await runCommand(program, process.argv);
 
@@ -231,14 +234,4 @@ function parseServices(names: readonly string[]): ServiceName[] {
         `There is no service "${name}". Name one or more of: all, ${Object.keys(SERVICES).join(', ')}.`,
       );
   return [...new Set(names)] as ServiceName[];
-}
-
-function readToken(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch (cause) {
-    throw new CardanError('FILE_NOT_FOUND', `Cannot read the token file ${path} (${messageOf(cause)}).`, {
-      cause,
-    });
-  }
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { CardanError, messageOf, type ModelManifest } from '@cardan/shared';
+import { type CampaignRef, CardanError, messageOf, type ModelManifest } from '@cardan/shared';
 
 /** Files of a model, as bytes. */
 export interface ModelFiles {
@@ -8,7 +8,15 @@ export interface ModelFiles {
   weights: Buffer;
 }
 
-/** The registry's HTTP API, as the trainer and the predictor use it. */
+/** A campaign, as the registry lists it. */
+export interface CampaignEntry {
+  id: string;
+  /** The version that cars should run; null: withdrawn. */
+  live: string | null;
+  versions: { version: string; name: string; publishedAt: string; sha256: string }[];
+}
+
+/** The registry's HTTP API, as the trainer, the predictor and the command line use it. */
 export class RegistryClient {
   private readonly url: string;
   private readonly token: string | undefined;
@@ -56,6 +64,28 @@ export class RegistryClient {
     return (JSON.parse(answer.toString('utf8')) as { training: string }).training;
   }
 
+  /** Publishes a campaign; `created` is false when this version was there. */
+  async publishCampaign(document: unknown): Promise<CampaignRef & { created: boolean }> {
+    const body = Buffer.from(JSON.stringify(document));
+    const answer = await this.request('POST', '/v1/campaigns', body, 'application/json');
+    return JSON.parse(answer.toString('utf8')) as CampaignRef & { created: boolean };
+  }
+
+  async withdrawCampaign(id: string): Promise<void> {
+    await this.request('DELETE', `/v1/campaigns/${encodeURIComponent(id)}`);
+  }
+
+  async campaigns(): Promise<CampaignEntry[]> {
+    const answer = await this.request('GET', '/v1/campaigns');
+    return (JSON.parse(answer.toString('utf8')) as { campaigns: CampaignEntry[] }).campaigns;
+  }
+
+  /** The document of a version, or of `latest`. */
+  async campaign(id: string, version: string): Promise<unknown> {
+    const path = `/v1/campaigns/${encodeURIComponent(id)}/${encodeURIComponent(version)}`;
+    return JSON.parse((await this.request('GET', path)).toString('utf8'));
+  }
+
   private async request(method: string, path: string, body?: Buffer, type?: string): Promise<Buffer> {
     let response: Response;
     try {
@@ -79,8 +109,20 @@ export class RegistryClient {
     if (!response.ok)
       throw new CardanError(
         'HTTP_STATUS',
-        `${method} ${path} at ${this.url}: ${response.status} ${bytes.toString('utf8').slice(0, 500)}`,
+        `${method} ${path} at ${this.url}: ${response.status} ${reasonIn(bytes)}`,
       );
     return bytes;
   }
+}
+
+/** What problem details (RFC 9457) say; whatever else came, its beginning. */
+function reasonIn(bytes: Buffer): string {
+  const text = bytes.toString('utf8').slice(0, 5000);
+  try {
+    const { code, detail } = JSON.parse(text) as { code?: string; detail?: string };
+    if (detail !== undefined) return code === undefined ? detail : `${code}: ${detail}`;
+  } catch {
+    // Somebody else answers there.
+  }
+  return text.slice(0, 500);
 }

@@ -100,7 +100,12 @@ export class Campaigns {
       this.projection.version({ id, version }) ??
       (version === 'latest' ? (this.projection.live(id) ?? this.projection.versions(id).at(-1)) : undefined);
     if (found === undefined)
-      throw new CardanError('CAMPAIGN_UNKNOWN', `There is no version ${version} of a campaign ${id}.`);
+      throw new CardanError(
+        'CAMPAIGN_UNKNOWN',
+        version === 'latest'
+          ? `There is no campaign ${id}.`
+          : `There is no version ${version} of a campaign ${id}.`,
+      );
     return found;
   }
 

@@ -4,6 +4,7 @@ import { Aedes } from 'aedes';
 import mqtt from 'mqtt';
 import { afterEach, expect, test } from 'vitest';
 import { cloudEvent, eventToRecord, mqttTopic } from '@cardan/shared';
+import { campaignDocument, publishCampaign, withdrawCampaign } from './campaign-fixture.ts';
 import { COLUMNS, OTHER_COLUMNS, publish, testModel } from './model-fixture.ts';
 import { removeTempDirs, testRegistry, type TestRegistry } from './registry-fixture.ts';
 
@@ -58,6 +59,20 @@ test('each vehicle is told what is decided for its signals, now and when it chan
   await told('car-2').toEqual({ generation: 0, active: null });
   await boot(registry, 'car-2', COLUMNS.id);
   await told('car-2').toEqual({ generation: 1, active: { name: 'anomaly', version: '1' } });
+});
+
+test('each vehicle is told of the campaigns that are for it', async () => {
+  const { port } = await broker();
+  const registry = await testRegistry({ mqttUrl: `mqtt://127.0.0.1:${port}` });
+  closing.push(registry.close);
+  await boot(registry, 'car-1', COLUMNS.id);
+  await boot(registry, 'van-1', COLUMNS.id);
+  const told = (vehicle: string) => expect.poll(() => retained(port, vehicle), { timeout: 10_000 });
+  await publishCampaign(registry.url, campaignDocument({ vehicles: { ids: ['van-*'] } }));
+  await told('van-1').toEqual({ generation: 1, active: null, campaigns: [{ id: 'speed', version: '1' }] });
+  await told('car-1').toEqual({ generation: 0, active: null });
+  await withdrawCampaign(registry.url, 'speed');
+  await told('van-1').toEqual({ generation: 2, active: null, campaigns: [] });
 });
 
 test('a broker that comes up later, or again without its memory, is told everything', async () => {

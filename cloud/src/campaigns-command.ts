@@ -1,0 +1,106 @@
+import { readFileSync } from 'node:fs';
+import { Option, type Command } from 'commander';
+import { CardanError, messageOf, parseCampaign } from '@cardan/shared';
+import { CLOUD_DEFAULTS } from './config.ts';
+import { RegistryClient, type CampaignEntry } from './registry-client.ts';
+import { readToken } from './token-file.ts';
+
+interface RegistryOptions {
+  registry: string;
+  tokenFile?: string;
+}
+
+/** Adds `campaigns publish | list | show | withdraw`. */
+export function campaignsCommand(program: Command): void {
+  const campaigns = program
+    .command('campaigns')
+    .description('What the cars of the fleet collect (docs/campaigns.md).');
+
+  registryOptions(campaigns.command('publish'), { writes: true })
+    .description(
+      'Publish a campaign: the cars that it names collect it from now on, and no other version of it.',
+    )
+    .argument('<file>', 'JSON; - for standard input')
+    .action(async (path: string, options: RegistryOptions) => {
+      const text = readDocument(path);
+      // Here first: what is wrong is said without a registry, and with the place.
+      parseCampaign(text);
+      const { id, version, created } = await client(options).publishCampaign(JSON.parse(text));
+      process.stderr.write(`${id} version ${version} is ${created ? 'published' : 'published already'}\n`);
+    });
+
+  registryOptions(campaigns.command('list'))
+    .description('List the campaigns of the fleet.')
+    .option('--json', 'one JSON line per campaign')
+    .action(async ({ json = false, ...options }: RegistryOptions & { json?: boolean }) => {
+      const entries = await client(options).campaigns();
+      if (json) for (const entry of entries) process.stdout.write(`${JSON.stringify(entry)}\n`);
+      else printTable(entries);
+    });
+
+  registryOptions(campaigns.command('show'))
+    .description('Print a campaign as the cars get it.')
+    .argument('<id>')
+    .argument('[version]', 'default the one that cars collect, or else the newest')
+    .action(async (id: string, version: string | undefined, options: RegistryOptions) => {
+      const document = await client(options).campaign(id, version ?? 'latest');
+      process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
+    });
+
+  registryOptions(campaigns.command('withdraw'), { writes: true })
+    .description('Withdraw a campaign: no car collects it any more.')
+    .argument('<id>')
+    .action(async (id: string, options: RegistryOptions) => {
+      await client(options).withdrawCampaign(id);
+      process.stderr.write(`${id} is withdrawn\n`);
+    });
+}
+
+function registryOptions(command: Command, { writes = false } = {}): Command {
+  command.addOption(
+    new Option('--registry <url>', 'the registry')
+      .env('CARDAN_REGISTRY')
+      .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
+  );
+  if (writes)
+    command.addOption(
+      new Option('--token-file <file>', 'file with the token that writing to the registry takes').env(
+        'CARDAN_TOKEN_FILE',
+      ),
+    );
+  return command;
+}
+
+function client({ registry, tokenFile }: RegistryOptions): RegistryClient {
+  return new RegistryClient(registry, tokenFile === undefined ? undefined : readToken(tokenFile));
+}
+
+function readDocument(path: string): string {
+  try {
+    return readFileSync(path === '-' ? 0 : path, 'utf8');
+  } catch (cause) {
+    throw new CardanError('FILE_NOT_FOUND', `Cannot read the campaign ${path} (${messageOf(cause)}).`, {
+      cause,
+    });
+  }
+}
+
+function printTable(entries: readonly CampaignEntry[]): void {
+  if (entries.length === 0) {
+    process.stderr.write('No campaign was published yet.\n');
+    return;
+  }
+  const cells = entries.map(({ id, live, versions }) => {
+    const shown = versions.find(({ version }) => version === live) ?? versions.at(-1);
+    return [id, live ?? 'withdrawn', String(versions.length), shown?.publishedAt ?? '', shown?.name ?? ''];
+  });
+  const table = [['CAMPAIGN', 'COLLECTED', 'VERSIONS', 'PUBLISHED', 'NAME'], ...cells];
+  const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
+  for (const line of table)
+    process.stdout.write(
+      `${line
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd()}\n`,
+    );
+}

@@ -1,0 +1,92 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, expect, test } from 'vitest';
+import { campaignDocument } from './registry/campaign-fixture.ts';
+import {
+  removeTempDirs,
+  tempDir,
+  testRegistry,
+  type TestRegistry,
+  type TestRegistryOptions,
+} from './registry/registry-fixture.ts';
+
+const CLOUD = fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta.url));
+
+const open: TestRegistry[] = [];
+async function registry(options?: TestRegistryOptions): Promise<TestRegistry> {
+  const service = await testRegistry(options);
+  open.push(service);
+  return service;
+}
+afterEach(async () => {
+  for (const service of open.splice(0)) await service.close();
+  removeTempDirs();
+});
+
+/** Runs `cardan-cloud campaigns …`. */
+async function campaigns(args: string[], input = ''): Promise<{ code: number; out: string; err: string }> {
+  const child = spawn(process.execPath, [CLOUD, 'campaigns', ...args]);
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (data: Buffer) => (out += data.toString('utf8')));
+  child.stderr.on('data', (data: Buffer) => (err += data.toString('utf8')));
+  child.stdin.end(input);
+  const [code] = (await once(child, 'close')) as [number];
+  return { code, out, err };
+}
+
+test(
+  'a campaign is published, listed, shown and withdrawn from the command line',
+  { timeout: 60_000 },
+  async () => {
+    const { url } = await registry({ token: 'secret' });
+    const dir = tempDir();
+    const token = join(dir, 'token');
+    writeFileSync(token, 'secret\n');
+    const file = join(dir, 'speed.json');
+    writeFileSync(file, JSON.stringify(campaignDocument(), null, 2));
+    const writes = ['--registry', url, '--token-file', token];
+    expect(await campaigns(['publish', file, ...writes])).toMatchObject({
+      code: 0,
+      err: 'speed version 1 is published\n',
+    });
+    expect((await campaigns(['publish', file, ...writes])).err).toBe(
+      'speed version 1 is published already\n',
+    );
+    const second = JSON.stringify(campaignDocument({ version: '2' }));
+    expect((await campaigns(['publish', '-', ...writes], second)).code).toBe(0);
+    const listed = await campaigns(['list', '--registry', url]);
+    expect(listed.out).toMatch(
+      /^CAMPAIGN +COLLECTED +VERSIONS +PUBLISHED +NAME\nspeed +2 +2 +\S+Z +Speed, ten times a second\n$/,
+    );
+    expect(JSON.parse((await campaigns(['show', 'speed', '--registry', url])).out)).toEqual(
+      campaignDocument({ version: '2' }),
+    );
+    expect(JSON.parse((await campaigns(['show', 'speed', '1', '--registry', url])).out)).toEqual(
+      campaignDocument(),
+    );
+    expect((await campaigns(['withdraw', 'speed', ...writes])).err).toBe('speed is withdrawn\n');
+    const line = (await campaigns(['list', '--json', '--registry', url])).out;
+    expect(JSON.parse(line)).toMatchObject({ id: 'speed', live: null, versions: [{}, {}] });
+  },
+);
+
+test('it says what is wrong', { timeout: 60_000 }, async () => {
+  const { url } = await registry({ token: 'secret' });
+  const dir = tempDir();
+  const file = join(dir, 'speed.json');
+  writeFileSync(file, JSON.stringify(campaignDocument()));
+  const says = async (args: string[], words: string, input?: string) => {
+    const { code, err } = await campaigns(args, input);
+    expect([code, err]).toEqual([1, expect.stringContaining(words)]);
+    expect(err).not.toMatch(/^\s+at /m);
+  };
+  await says(['publish', join(dir, 'none.json')], 'error FILE_NOT_FOUND: ');
+  const broken = JSON.stringify(campaignDocument({ signals: [] }));
+  await says(['publish', '-'], 'error CAMPAIGN_INVALID: Not a usable campaign: campaign.signals', broken);
+  await says(['publish', file, '--registry', 'http://127.0.0.1:1'], 'error HTTP_UNREACHABLE: ');
+  await says(['publish', file, '--registry', url], '401 UNAUTHORIZED: This needs the header');
+  await says(['show', 'none', '--registry', url], '404 CAMPAIGN_UNKNOWN: There is no campaign none');
+});
