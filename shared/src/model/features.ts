@@ -1,8 +1,10 @@
-import type { FeatureSpec } from './manifest.ts';
+import { STATISTICS, type FeatureSpec } from './manifest.ts';
+
+const [MEAN, DEVIATION, SLOPE, MIN, MAX, RANGE] = [0, 1, 2, 3, 4, 5] as const;
 
 /**
- * Rows of signals → the standardised input vector of the network: mean and deviation of each signal over the
- * values seen in the last `windowRows` rows, (statistic − center) / scale.
+ * Rows of signals → the standardised input vector of the network: statistics of each signal over the values seen
+ * in the last `windowRows` rows (see `STATISTICS`), (statistic − center) / scale.
  *
  * Each window is summed anew, from its oldest row to its newest. A running sum would be cheaper, but its
  * rounding errors depend on all rows since the start; so, any reader of the same window has the same bits.
@@ -12,7 +14,7 @@ export class FeatureExtractor {
   readonly standardised: Float64Array;
   /** The same within ±clip: what the network is given. */
   readonly clipped: Float32Array;
-  /** 1 where the signal was seen in the window (for a deviation, twice), 0 elsewhere. */
+  /** 1 where the signal was seen in the window (for a deviation or a slope, twice), 0 elsewhere. */
   readonly seen: Uint8Array;
   /** Whether the last row began an empty window. */
   restarted = false;
@@ -21,14 +23,17 @@ export class FeatureExtractor {
   private readonly clip: number;
   /** Columns that some input uses, and per input its index among them. */
   private readonly columns: Int32Array;
-  private readonly columnOfInput: Int32Array;
-  private readonly isMean: Uint8Array;
+  /** Per input its place in `statistics`. */
+  private readonly placeOfInput: Int32Array;
+  /** Per used column whether more than mean and deviation is asked for. */
+  private readonly sloped: Uint8Array;
+  private readonly ranged: Uint8Array;
   private readonly center: Float64Array;
   private readonly scale: Float64Array;
   /** Per used column a ring of `windowRows` values. Doubles: the loops convert nothing. */
   private readonly ring: Float64Array;
-  private readonly means: Float64Array;
-  private readonly deviations: Float64Array;
+  /** Per used column one of each kind, in the order of `STATISTICS`; those that nobody asked for are not computed. */
+  private readonly statistics: Float64Array;
   private next = 0;
   private filled = 0;
   private lastTime = Number.NaN;
@@ -39,13 +44,21 @@ export class FeatureExtractor {
     this.gapMs = gapMs;
     this.clip = clip;
     this.columns = Int32Array.from(new Set(inputs.map(({ signal }) => signal)));
-    this.columnOfInput = Int32Array.from(inputs, ({ signal }) => this.columns.indexOf(signal));
-    this.isMean = Uint8Array.from(inputs, ({ statistic }) => (statistic === 'mean' ? 1 : 0));
+    const asked = (column: number, ...kinds: number[]) =>
+      inputs.some(
+        ({ signal, statistic }) => signal === column && kinds.includes(STATISTICS.indexOf(statistic)),
+      );
+    this.sloped = Uint8Array.from(this.columns, (column) => Number(asked(column, SLOPE)));
+    this.ranged = Uint8Array.from(this.columns, (column) => Number(asked(column, MIN, MAX, RANGE)));
+    this.placeOfInput = Int32Array.from(
+      inputs,
+      ({ signal, statistic }) =>
+        this.columns.indexOf(signal) * STATISTICS.length + STATISTICS.indexOf(statistic),
+    );
     this.center = Float64Array.from(inputs, ({ center }) => center);
     this.scale = Float64Array.from(inputs, ({ scale }) => scale);
     this.ring = new Float64Array(this.columns.length * windowRows);
-    this.means = new Float64Array(this.columns.length);
-    this.deviations = new Float64Array(this.columns.length);
+    this.statistics = new Float64Array(this.columns.length * STATISTICS.length);
     this.standardised = new Float64Array(inputs.length);
     this.clipped = new Float32Array(inputs.length);
     this.seen = new Uint8Array(inputs.length);
@@ -91,16 +104,63 @@ export class FeatureExtractor {
       if (Number.isFinite(off)) squares += off * off;
       i = i + 1 === windowRows ? 0 : i + 1;
     }
-    this.means[column] = mean;
-    this.deviations[column] = seen > 1 ? Math.sqrt(squares / seen) : Number.NaN;
+    const place = column * STATISTICS.length;
+    this.statistics[place + MEAN] = mean;
+    this.statistics[place + DEVIATION] = seen > 1 ? Math.sqrt(squares / seen) : Number.NaN;
+    if (this.sloped[column] === 1) this.statistics[place + SLOPE] = this.slope(column, mean);
+    if (this.ranged[column] === 1) this.extremes(column);
+  }
+
+  /** Σ (k − k̄)(v − v̄) / Σ (k − k̄)² over the rows k whose value v was seen; NaN with fewer than two. */
+  private slope(column: number, mean: number): number {
+    const { ring, next, windowRows } = this;
+    const begin = column * windowRows;
+    let rows = 0;
+    let seen = 0;
+    for (let k = 0, i = next; k < windowRows; k++) {
+      if (Number.isFinite(ring[begin + i]!)) {
+        rows += k;
+        seen++;
+      }
+      i = i + 1 === windowRows ? 0 : i + 1;
+    }
+    const middle = rows / seen;
+    let products = 0;
+    let squares = 0;
+    for (let k = 0, i = next; k < windowRows; k++) {
+      const off = ring[begin + i]! - mean;
+      if (Number.isFinite(off)) {
+        products += (k - middle) * off;
+        squares += (k - middle) * (k - middle);
+      }
+      i = i + 1 === windowRows ? 0 : i + 1;
+    }
+    // One value alone: 0 / 0.
+    return products / squares;
+  }
+
+  /** Without a value ∞ and −∞, which count as not seen. */
+  private extremes(column: number): void {
+    const { ring, statistics, windowRows } = this;
+    const begin = column * windowRows;
+    let min = Infinity;
+    let max = -Infinity;
+    for (let i = begin; i < begin + windowRows; i++) {
+      const value = ring[i]!;
+      if (!Number.isFinite(value)) continue;
+      if (value < min) min = value;
+      if (value > max) max = value;
+    }
+    const place = column * STATISTICS.length;
+    statistics[place + MIN] = min;
+    statistics[place + MAX] = max;
+    statistics[place + RANGE] = max - min;
   }
 
   private standardise(): void {
-    const { standardised, clipped, seen, center, scale, isMean, columnOfInput, clip } = this;
+    const { standardised, clipped, seen, center, scale, statistics, placeOfInput, clip } = this;
     for (let i = 0; i < clipped.length; i++) {
-      const column = columnOfInput[i]!;
-      const statistic = isMean[i] === 1 ? this.means[column]! : this.deviations[column]!;
-      const value = (statistic - center[i]!) / scale[i]!;
+      const value = (statistics[placeOfInput[i]!]! - center[i]!) / scale[i]!;
       if (Number.isFinite(value)) {
         seen[i] = 1;
         standardised[i] = value;

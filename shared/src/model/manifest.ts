@@ -48,11 +48,17 @@ export interface FeatureSpec {
   clip: number;
 }
 
+/**
+ * Over the values seen in the window. `deviation` is the population standard deviation; `slope` that of the line of
+ * least squares, in units per row, so multiply by rows per second for units per second; `range` is max − min.
+ */
+export const STATISTICS = ['mean', 'deviation', 'slope', 'min', 'max', 'range'] as const;
+export type Statistic = (typeof STATISTICS)[number];
+
 export interface FeatureInput {
   /** Column in the signal set. */
   signal: number;
-  /** Statistic over the window. `deviation` is the population standard deviation. */
-  statistic: 'mean' | 'deviation';
+  statistic: Statistic;
   /** input = (statistic − center) / scale */
   center: number;
   scale: number;
@@ -107,7 +113,7 @@ export interface Lineage {
  */
 export const SCORE_ROWS_MAX = 256;
 
-/** Most inputs of a network: a mean and a deviation for each of `SIGNALS_MAX` signals. */
+/** Most inputs of a network: two statistics of each of `SIGNALS_MAX` signals. */
 const INPUTS_MAX = 2000;
 /** 64 MiB, the most that the registry stores and a car loads. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
@@ -182,7 +188,7 @@ function readFeatures(fields: JsonFields, signals: number): FeatureSpec {
       const input = new JsonFields(value, path);
       const read: FeatureInput = {
         signal: input.integer('signal', 0, signals - 1),
-        statistic: input.oneOf('statistic', ['mean', 'deviation']),
+        statistic: input.oneOf('statistic', STATISTICS),
         center: input.number('center'),
         scale: input.positive('scale'),
       };

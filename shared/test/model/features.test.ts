@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { FeatureExtractor, type FeatureSpec } from '../../src/index.ts';
+import { FeatureExtractor, STATISTICS, type FeatureSpec } from '../../src/index.ts';
 import { randomNumbers } from './model-fixture.ts';
 
 const SPEC: FeatureSpec = {
@@ -43,10 +43,58 @@ test('features are the statistics of the window, by their definition', () => {
   }
 });
 
+const ALL: FeatureSpec = {
+  ...SPEC,
+  clip: 1e9,
+  inputs: [0, 1, 2].flatMap((signal) =>
+    STATISTICS.map((statistic) => ({ signal, statistic, center: 0, scale: 1 })),
+  ),
+};
+
+test('slope, min, max and range are those of the values seen in the window', () => {
+  const values = rows(60, 4);
+  const extractor = new FeatureExtractor(ALL);
+  for (let row = 0; row < 60; row++) {
+    if (!extractor.push(row * 1000, values, row * 3)) continue;
+    for (const signal of [0, 1, 2]) {
+      const seen = Array.from({ length: 7 }, (_, k) => [k, values[(row - 6 + k) * 3 + signal]!]).filter(
+        ([, value]) => !Number.isNaN(value),
+      ) as [number, number][];
+      const all = seen.map(([, value]) => value);
+      // The line of least squares by the normal equations: [n Σk; Σk Σk²] [intercept; slope] = [Σv; Σkv].
+      const sum = (of: (k: number, value: number) => number) => seen.reduce((s, [k, v]) => s + of(k, v), 0);
+      const [n, k, kk] = [seen.length, sum((k) => k), sum((k) => k * k)];
+      const slope = (n * sum((k, v) => k * v) - k * sum((_, v) => v)) / (n * kk - k * k);
+      const [min, max] = [Math.min(...all), Math.max(...all)];
+      [slope, min, max, max - min].forEach((value, i) => {
+        expect(extractor.standardised[signal * 6 + 2 + i]).toBeCloseTo(value, 10);
+      });
+    }
+  }
+});
+
+test('a line has its own slope, in units per row, wherever the ring begins and whatever is missing', () => {
+  const extractor = new FeatureExtractor({ ...ALL, inputs: [ALL.inputs[2]!] });
+  for (let row = 0; row < 40; row++) {
+    const value = row % 5 === 3 ? Number.NaN : 20 - 0.25 * row;
+    if (extractor.push(row * 1000, Float32Array.of(value)))
+      expect(extractor.standardised[0]).toBeCloseTo(-0.25, 14);
+  }
+});
+
+test('one value has extremes and no slope; without a value there is none', () => {
+  const extractor = new FeatureExtractor({ ...ALL, windowRows: 2 });
+  extractor.push(0, Float32Array.of(Number.NaN, 0, 0.5));
+  extractor.push(1000, Float32Array.of(Number.NaN, 0, Infinity));
+  // mean, deviation, slope, min, max, range of each signal
+  expect([...extractor.seen]).toEqual([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1]);
+  expect([...extractor.standardised.subarray(12)]).toEqual([0.5, 0, 0, 0.5, 0.5, 0]);
+});
+
 test('two readers have the same bits once they have seen the same window, whatever came before', () => {
   const values = rows(200, 2);
-  const early = new FeatureExtractor(SPEC);
-  const late = new FeatureExtractor(SPEC);
+  const early = new FeatureExtractor(ALL);
+  const late = new FeatureExtractor(ALL);
   for (let row = 0; row < 200; row++) {
     early.push(row * 1000, values, row * 3);
     if (row < 101) continue;
