@@ -27,6 +27,11 @@ export class AlarmList {
     if (known !== undefined) {
       known.revision = revision;
       if (change.state === 'cleared') known.alarm.clearedAt ??= change.time;
+      else if (known.alarm.raisedAt === null) {
+        // Cars send the newest first: its end was known before its beginning.
+        const { time, model, score, threshold, signals } = change;
+        Object.assign(known.alarm, { raisedAt: time, model, score, threshold, signals });
+      }
       return { alarm: known.alarm, isNew: false };
     }
     const { vehicle, state, time, model, score, threshold, signals } = change;

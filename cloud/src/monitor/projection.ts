@@ -17,7 +17,7 @@ import { EventFields } from './event-fields.ts';
 import type { Delta, LogState, Summary, VehicleTile } from './messages.ts';
 import { keyOf, ModelHistory } from './model-history.ts';
 import { jsonNumber, MemoryBudget, Series } from './series.ts';
-import { VehicleView } from './vehicle-view.ts';
+import { isAfter, VehicleView, type Turn } from './vehicle-view.ts';
 
 export interface ProjectionLimits {
   /** Vehicles that are kept; those from which nothing came for longest go first. */
@@ -296,7 +296,8 @@ export class FleetProjection {
     const vehicle = this.vehicleOf(id, now);
     const fields = new EventFields(event.data);
     const time = Date.parse(event.time);
-    if (isEvent(event, 'io.cardan.vehicle.anomaly')) this.takeAnomaly(vehicle, fields, time);
+    const turn = { time, epoch: Number(outboxepoch), sequence: Number(sequence) };
+    if (isEvent(event, 'io.cardan.vehicle.anomaly')) this.takeAnomaly(vehicle, fields, turn);
     else if (isEvent(event, 'io.cardan.vehicle.reported')) {
       const agent = fields.object('agent');
       const [dropped, frames] = [agent.object('dropped'), agent.object('frames')];
@@ -318,16 +319,23 @@ export class FleetProjection {
         },
       };
     } else if (isEvent(event, 'io.cardan.vehicle.status')) vehicle.saidOnline = fields.flag('online');
-    else if (isEvent(event, 'io.cardan.vehicle.boot') && vehicle.alarm !== null) {
-      this.alarms.end(vehicle.alarm, time, this.revision + 1);
-      vehicle.alarm = null;
-    }
+    else if (isEvent(event, 'io.cardan.vehicle.boot')) this.takeBoot(vehicle, turn);
     // The last will is the broker's word, not the car's; the others come from the car.
     if (live && vehicle.saidOnline !== false) vehicle.heardAt = now;
     this.touch(vehicle, now);
   }
 
-  private takeAnomaly(vehicle: VehicleView, fields: EventFields, time: number): void {
+  /** The new run cannot clear an alarm of the old one. */
+  private takeBoot(vehicle: VehicleView, turn: Turn): void {
+    vehicle.addTurn(turn);
+    const { alarm, alarmTurn } = vehicle;
+    if (alarm === null || (alarmTurn !== null && isAfter(alarmTurn, turn))) return;
+    this.alarms.end(alarm, turn.time, this.revision + 1);
+    vehicle.alarm = null;
+  }
+
+  private takeAnomaly(vehicle: VehicleView, fields: EventFields, turn: Turn): void {
+    const { time } = turn;
     const state = fields.text('state') === 'raised' ? 'raised' : 'cleared';
     const change = {
       vehicle: vehicle.id,
@@ -345,8 +353,19 @@ export class FleetProjection {
     // `touch`, which follows, takes the next revision.
     const { alarm, isNew } = this.alarms.take(change, this.revision + 1);
     if (isNew) vehicle.addAlarm(alarm);
-    if (state === 'raised' && alarm.clearedAt === null) vehicle.alarm = alarm;
-    else if (vehicle.alarm?.key === alarm.key) vehicle.alarm = null;
+    if (state === 'cleared') {
+      if (vehicle.alarm?.key === alarm.key) vehicle.alarm = null;
+      return;
+    }
+    const next = vehicle.turnAfter(turn);
+    vehicle.addTurn(turn);
+    if (alarm.clearedAt !== null) return;
+    if (next !== undefined) {
+      this.alarms.end(alarm, Math.max(time, next.time), this.revision + 1);
+      return;
+    }
+    vehicle.alarm = alarm;
+    vehicle.alarmTurn = turn;
   }
 
   private takeDeadLetter({ timestamp, headers }: LogRecord): void {

@@ -10,6 +10,18 @@ const SPARK_POINTS = 24;
 /** Alarms kept per vehicle, to shade their spans. */
 const ALARMS_MAX = 50;
 
+/** Boots and alarms whose order is remembered, to tell whether an alarm that comes late is over. */
+const TURNS_MAX = 100;
+
+/** Something that ends the alarm before it: a boot, or another alarm. */
+export interface Turn {
+  /** Data time. */
+  time: number;
+  /** The car's own order; NaN for an event that names none. Clocks are no help: a recording is older than its boot. */
+  epoch: number;
+  sequence: number;
+}
+
 /** What the car said of itself last. */
 export interface ReportedState {
   active: ModelRef | null;
@@ -45,6 +57,9 @@ export class VehicleView {
   heardAt: number;
   alarm: Alarm | null = null;
   readonly alarms: Alarm[] = [];
+  /** What raised `alarm`. */
+  alarmTurn: Turn | null = null;
+  private readonly turns: Turn[] = [];
   private tile: { revision: number; json: string } | undefined;
 
   constructor(id: string, now: number) {
@@ -69,6 +84,20 @@ export class VehicleView {
   addAlarm(alarm: Alarm): void {
     this.alarms.push(alarm);
     if (this.alarms.length > ALARMS_MAX) this.alarms.shift();
+  }
+
+  addTurn(turn: Turn): void {
+    if (Number.isNaN(turn.sequence)) return;
+    this.turns.push(turn);
+    if (this.turns.length > TURNS_MAX) this.turns.shift();
+  }
+
+  /** What followed this in the car, if it is known already: cars send their newest alarms first, and boots before them. */
+  turnAfter(turn: Turn): Turn | undefined {
+    let next: Turn | undefined;
+    for (const other of this.turns)
+      if (isAfter(other, turn) && (next === undefined || other.sequence < next.sequence)) next = other;
+    return next;
   }
 
   /** The tile as JSON, made once per change: every page is sent the same text. */
@@ -110,4 +139,9 @@ export class VehicleView {
     }
     return points;
   }
+}
+
+/** Whether the car said `a` after `b`; false where that cannot be known. */
+export function isAfter(a: Turn, b: Turn): boolean {
+  return a.epoch === b.epoch && a.sequence > b.sequence;
 }

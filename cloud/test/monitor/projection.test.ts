@@ -107,6 +107,39 @@ describe('a car', () => {
     expect(changes(fleet, 0).alarms).toMatchObject([{ clearedAt: NOON + 5000 }]);
   });
 
+  it('does not alarm of what is over: weeks offline come in newest first, boots before alarms', () => {
+    const fleet = projection();
+    // In the car: x raised and cleared, y raised, a boot, z raised. A recording is older than its boot.
+    const said = (type: 'raised' | 'cleared', alarm: string, sequence: number) =>
+      event('a', 'io.cardan.vehicle.anomaly', anomaly(type, alarm), {
+        sequence,
+        time: NOON + 1000 * sequence,
+      });
+    const boot = event(
+      'a',
+      'io.cardan.vehicle.boot',
+      { agent: '1', signalSet: SIGNALS.id },
+      { sequence: 4, time: NOON + 1_000_000 },
+    );
+    const arriving = [
+      boot,
+      said('raised', 'z', 5),
+      said('raised', 'y', 3),
+      said('cleared', 'x', 2),
+      said('raised', 'x', 1),
+    ];
+    fleet.apply('vehicle-events', inLog(...arriving), NOW, true);
+    expect(fleet.tiles(NOW)[0]?.state).toBe('alarm');
+    expect(changes(fleet, 0).alarms).toMatchObject([
+      { key: 'a z', raisedAt: NOON + 5000, clearedAt: null },
+      { key: 'a y', raisedAt: NOON + 3000, clearedAt: NOON + 1_000_000 },
+      { key: 'a x', raisedAt: NOON + 1000, clearedAt: NOON + 2000 },
+    ]);
+    fleet.apply('vehicle-events', inLog(said('cleared', 'z', 6)), NOW, true);
+    expect(fleet.tiles(NOW)[0]?.state).not.toBe('alarm');
+    expect(fleet.summary(NOW).alarms).toBe(0);
+  });
+
   it('shows its rows with the cloud’s scores, each row once', () => {
     const fleet = projection();
     const rows = telemetry({
