@@ -8,20 +8,26 @@ export async function record(path: string, car: Car, fromMs: number, toMs: numbe
   let frames = 0;
   car.advance(fromMs, () => undefined);
   for (let time = fromMs; time < toMs; time += 10_000) {
-    const lines: string[] = [];
-    car.advance(Math.min(time + 10_000, toMs), (frame) => {
-      frames++;
-      const id = frame.id
-        .toString(16)
-        .toUpperCase()
-        .padStart(frame.extended ? 8 : 3, '0');
-      lines.push(
-        `(${(frame.time / 1000).toFixed(6)}) can0 ${id}#${Buffer.from(frame.data).toString('hex').toUpperCase()}\n`,
-      );
-    });
+    const lines = candumpLines(car, Math.min(time + 10_000, toMs));
+    frames += lines.length;
     if (!file.write(lines.join(''))) await once(file, 'drain');
   }
   file.end();
   await once(file, 'finish');
   return frames;
+}
+
+/** Lets a car drive on to a time; what was on its bus, a line a frame. */
+export function candumpLines(car: Car, toMs: number): string[] {
+  const lines: string[] = [];
+  car.advance(toMs, (frame) => {
+    const id = frame.id
+      .toString(16)
+      .toUpperCase()
+      .padStart(frame.extended ? 8 : 3, '0');
+    lines.push(
+      `(${(frame.time / 1000).toFixed(6)}) can0 ${id}#${Buffer.from(frame.data).toString('hex').toUpperCase()}\n`,
+    );
+  });
+  return lines;
 }
