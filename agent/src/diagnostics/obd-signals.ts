@@ -13,7 +13,7 @@ const BYTES = 8;
 
 const SENSORS = [1, 2, 3, 4, 5, 6, 7, 8];
 
-/** By the name of the value: its path in the branch Vehicle.OBD of VSS 4.0, where that has it, in the same unit. */
+/** By the name of the value: its path in the branch Vehicle.OBD of VSS 4 and 5 (an overlay since 6), where that has it, in the same unit. */
 const VSS: ReadonlyMap<string, string> = new Map([
   ['MalfunctionIndicatorLamp', 'Status.IsMILOn'],
   ['StoredTroubleCodes', 'Status.DTCCount'],

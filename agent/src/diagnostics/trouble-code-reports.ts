@@ -4,7 +4,7 @@ import type { UdsTroubleCode } from './uds.ts';
 
 /** J1939 has 254 addresses, and a car speaks with up to 32 control units in two ways. */
 const UNITS_MAX = 512;
-/** DM1 comes every second; a code that comes and goes is told this often at most. Milliseconds. */
+/** DM1 comes every second; a code that comes and goes is told this often at most. What is asked for has its own period. */
 const PERIOD_MS_MIN = 10_000;
 
 /** What each control unit said last: only what is new goes up. */
@@ -53,7 +53,11 @@ export class TroubleCodeReports {
     const text = JSON.stringify([codes, report.lamps]);
     const last = this.#last.get(key);
     if (last?.text === text) return;
-    const tooSoon = last !== undefined && time >= last.time && time < last.time + PERIOD_MS_MIN;
+    const tooSoon =
+      report.source === 'j1939' &&
+      last !== undefined &&
+      time >= last.time &&
+      time < last.time + PERIOD_MS_MIN;
     if (tooSoon || (last === undefined && this.#last.size >= UNITS_MAX)) {
       this.skipped++;
       return;
