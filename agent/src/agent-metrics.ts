@@ -14,11 +14,19 @@ export interface AgentFigures {
   readonly alarmActive: boolean;
   readonly connected: boolean;
   readonly activeModel: ModelRef | null;
+  readonly shadowModel: ModelRef | null;
+  /** NaN without a shadow. */
+  readonly lastShadowScore: number;
+  readonly scoringCounts: {
+    readonly stopped: number;
+    readonly shadowRows: number;
+    readonly shadowAlarms: number;
+  };
 }
 
 /** The figures as Prometheus reads them (text format 0.0.4). Names and meaning are in docs/agent-metrics.md. */
 export function agentMetrics(agent: AgentFigures, framesDropped: number): string {
-  const { frameCounts, dropped, activeModel } = agent;
+  const { frameCounts, dropped, activeModel, shadowModel, scoringCounts } = agent;
   const { user, system } = process.cpuUsage();
   const lines: string[] = [];
   const add = (type: 'counter' | 'gauge', name: string, help: string, value: number, labels = '') => {
@@ -52,16 +60,46 @@ export function agentMetrics(agent: AgentFigures, framesDropped: number): string
   add('gauge', 'cardan_agent_alarm_active', '1 while an alarm is raised', Number(agent.alarmActive));
   add('gauge', 'cardan_agent_connected', '1 while connected to the broker', Number(agent.connected));
   if (activeModel !== null)
+    add('gauge', 'cardan_agent_model_info', 'The model that scores, always 1', 1, modelLabels(activeModel));
+  add(
+    'counter',
+    'cardan_agent_models_stopped_total',
+    'Models stopped because of how they ran',
+    scoringCounts.stopped,
+  );
+  add(
+    'counter',
+    'cardan_agent_shadow_rows_total',
+    'Rows that shadow models were given',
+    scoringCounts.shadowRows,
+  );
+  add(
+    'counter',
+    'cardan_agent_shadow_alarms_total',
+    'Alarms that shadow models would have raised',
+    scoringCounts.shadowAlarms,
+  );
+  add(
+    'gauge',
+    'cardan_agent_shadow_score',
+    'Score of the shadow model for the newest row, NaN without one',
+    agent.lastShadowScore,
+  );
+  if (shadowModel !== null)
     add(
       'gauge',
-      'cardan_agent_model_info',
-      'The model that scores, always 1',
+      'cardan_agent_shadow_model_info',
+      'The model that scores silently, always 1',
       1,
-      `{name="${escaped(activeModel.name)}",version="${escaped(activeModel.version)}"}`,
+      modelLabels(shadowModel),
     );
   add('gauge', 'process_resident_memory_bytes', 'Memory in RAM', process.memoryUsage.rss());
   add('counter', 'process_cpu_seconds_total', 'CPU used, user and system', (user + system) / 1e6);
   return `${lines.join('\n')}\n`;
+}
+
+function modelLabels({ name, version }: ModelRef): string {
+  return `{name="${escaped(name)}",version="${escaped(version)}"}`;
 }
 
 function number(value: number): string {

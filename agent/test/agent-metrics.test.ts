@@ -13,6 +13,9 @@ const FIGURES: AgentFigures = {
   alarmActive: true,
   connected: false,
   activeModel: { name: 'car "A"', version: '3' },
+  shadowModel: { name: 'car "A"', version: '4' },
+  lastShadowScore: 0.5,
+  scoringCounts: { stopped: 1, shadowRows: 12, shadowAlarms: 2 },
 };
 
 const servers: Server[] = [];
@@ -37,10 +40,15 @@ describe('metrics of the agent', () => {
     expect(lines).toContain('cardan_agent_alarm_active 1');
     expect(lines).toContain('cardan_agent_connected 0');
     expect(lines).toContain('cardan_agent_model_info{name="car \\"A\\"",version="3"} 1');
+    expect(lines).toContain('cardan_agent_models_stopped_total 1');
+    expect(lines).toContain('cardan_agent_shadow_rows_total 12');
+    expect(lines).toContain('cardan_agent_shadow_alarms_total 2');
+    expect(lines).toContain('cardan_agent_shadow_score 0.5');
+    expect(lines).toContain('cardan_agent_shadow_model_info{name="car \\"A\\"",version="4"} 1');
   });
 
   it('has no model and NaN as the score before a model is there', () => {
-    const text = agentMetrics({ ...FIGURES, activeModel: null, lastScore: Number.NaN }, 0);
+    const text = agentMetrics({ ...FIGURES, activeModel: null, shadowModel: null, lastScore: Number.NaN }, 0);
     expect(text).toContain('\ncardan_agent_score NaN\n');
     expect(text).not.toContain('model_info');
   });
