@@ -126,6 +126,56 @@ describe('the candump source', () => {
     expect(clock - 1_000_000).toBeCloseTo((200_000_000 - 5000) / 2, 3);
   });
 
+  it('does not drift, however late the timer rings, and wakes at most every 10 ms', async () => {
+    let clock = 0;
+    let slept = 0;
+    const lines = Array.from({ length: 6001 }, (_, i) => line(10_000 + i * 2.5, '001'));
+    const late: number[] = [];
+    const source = new CandumpSource({
+      path: '-',
+      speed: 1,
+      stdin: Readable.from(lines),
+      now: () => clock,
+      // Timers of Node.js ring up to some milliseconds late; here each one does.
+      sleep: async (ms) => {
+        slept++;
+        clock += ms + 1.7;
+      },
+    });
+    for await (const batch of source.frames(new AbortController().signal))
+      for (const { time } of batch) late.push(clock - (time - 10_000));
+    expect(late).toHaveLength(6001);
+    expect(Math.min(...late)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...late)).toBeLessThan(11.8);
+    // 15 s of frames, each sleep 11.7 ms long, and those that came meanwhile at once.
+    expect(slept).toBeLessThan(15_000 / 11.7 + 1);
+  });
+
+  it('sleeps through an hour of silence with one timer a minute', async () => {
+    let clock = 0;
+    const slept: number[] = [];
+    await play({
+      speed: 1,
+      stdin: Readable.from([line(1000, '001'), line(3_601_000, '002')]),
+      now: () => clock,
+      sleep: async (ms) => {
+        slept.push(ms);
+        clock += ms;
+      },
+    });
+    expect(slept).toEqual(Array(60).fill(60_000));
+  });
+
+  it('goes on at once behind a time that jumps back', async () => {
+    const { frames } = await play({
+      speed: 1,
+      stdin: Readable.from([line(9_000_000, '001'), line(1000, '002'), line(2000, '003')]),
+      now: () => 0,
+      sleep: () => Promise.reject(new Error('nothing is to be waited for')),
+    });
+    expect(frames.map((f) => f.id)).toEqual([1, 2, 3]);
+  });
+
   it('hands on what has arrived before it waits for more', async () => {
     const stdin = new PassThrough();
     const source = new CandumpSource({ path: '-', speed: 1, stdin });

@@ -1,36 +1,56 @@
 import { createSocket } from 'node:dgram';
+import { networkInterfaces } from 'node:os';
 import type { CardanError } from '@cardan/shared';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { freePorts } from '../../../ops/free-ports.ts';
 import type { CanFrame } from '../../src/can/can-frame.ts';
 import { decodePythonCan, encodePythonCan } from '../../src/can/python-can-message.ts';
+import { SeveralSources } from '../../src/can/several.ts';
 import { UdpMulticastSource } from '../../src/can/udp-multicast.ts';
 import { frameOf, hasPython, plain, type PlainFrame, someFrames, startPeer } from './python-can.ts';
 
+/** What reads a source in the background, and what it has got. */
+function readUntil(source: UdpMulticastSource, count: number) {
+  const stop = new AbortController();
+  onTestFinished(() => stop.abort());
+  const got: PlainFrame[] = [];
+  const all = (async () => {
+    for await (const frames of source.frames(stop.signal)) {
+      got.push(...frames.map(plain));
+      if (got.length >= count) return;
+    }
+  })();
+  return { got, all };
+}
+
+/** python-can's own default group for IPv6. */
+const IPV6_GROUP = 'ff15:7079:7468:6f6e:6465:6d6f:6d63:6173';
+/** Multicast of IPv6 needs another interface than the loopback; with no hop, nothing leaves this computer. */
+const ipv6Interface = Object.entries(networkInterfaces()).find(([, list]) =>
+  list?.some(({ family, internal }) => family === 'IPv6' && !internal),
+)?.[0];
+if (ipv6Interface === undefined) console.log('skipped: no interface has IPv6 here');
+const buses = [
+  { group: '239.74.163.2', interface: 'lo', hops: 1 },
+  ...(ipv6Interface === undefined ? [] : [{ group: IPV6_GROUP, interface: ipv6Interface, hops: 0 }]),
+];
+
 describe.skipIf(!hasPython('can', 'msgpack'))('python-can over UDP multicast', () => {
-  it('gets and sends 400 of 400 frames, CAN FD among them', async () => {
-    const group = '239.74.163.2';
+  it.each(buses)('gets and sends 400 of 400 frames on $group, CAN FD among them', async (bus) => {
     const [port] = await freePorts(1);
-    const peer = startPeer('udp_peer.py', [group, String(port), '400']);
+    const peer = startPeer('udp_peer.py', [bus.group, String(port), '400', bus.interface]);
     onTestFinished(() => peer.close());
     expect(await peer.line()).toBe('ready');
     let opened: () => void = () => undefined;
     const open = new Promise<void>((resolve) => (opened = resolve));
-    const source = new UdpMulticastSource({ group, port: port!, interface: 'lo', onOpen: () => opened() });
-    const stop = new AbortController();
-    onTestFinished(() => stop.abort());
+    const source = new UdpMulticastSource({ ...bus, port: port!, onOpen: () => opened() });
     const sent = someFrames(400, 1);
-    const got: PlainFrame[] = [];
-    const reading = (async () => {
-      for await (const frames of source.frames(stop.signal)) {
-        got.push(...frames.map(plain));
-        if (got.length >= 400) return;
-      }
-    })();
+    const { got, all } = readUntil(source, 400);
     await open;
+    expect(source.state).toBe('open');
     peer.tell({ send: sent });
     expect(await peer.line()).toBe('sent');
-    await reading;
+    await all;
     expect(got).toEqual(sent);
     expect([source.malformed, source.dropped]).toEqual([0, 0]);
 
@@ -39,6 +59,44 @@ describe.skipIf(!hasPython('can', 'msgpack'))('python-can over UDP multicast', (
     expect(await peer.line()).toBe('receiving');
     for (const frame of back) await source.send(frameOf(frame));
     expect(JSON.parse(await peer.line())).toEqual(back);
+  });
+
+  it('is read on two groups at once, each with its own counters', async () => {
+    const groups = ['239.74.163.4', '239.74.163.5'];
+    const ports = await freePorts(2);
+    const peers = groups.map((group, i) => startPeer('udp_peer.py', [group, String(ports[i]), '0']));
+    onTestFinished(async () => void (await Promise.all(peers.map((peer) => peer.close()))));
+    for (const peer of peers) expect(await peer.line()).toBe('ready');
+    let open = 0;
+    let opened: () => void = () => undefined;
+    const both = new Promise<void>((resolve) => (opened = resolve));
+    const source = new SeveralSources(
+      groups.map(
+        (group, i) =>
+          new UdpMulticastSource({
+            group,
+            port: ports[i]!,
+            interface: 'lo',
+            onOpen: () => ++open === 2 && opened(),
+          }),
+      ),
+      ['engine', 'body'],
+    );
+    const stop = new AbortController();
+    const got: PlainFrame[] = [];
+    const all = (async () => {
+      for await (const frames of source.frames(stop.signal)) {
+        got.push(...frames.map(plain));
+        if (got.length >= 300) return;
+      }
+    })();
+    await both;
+    const frames = [someFrames(200, 1), someFrames(100, 0)];
+    peers.forEach((peer, i) => peer.tell({ send: frames[i]! }));
+    await all;
+    expect(got.filter(({ id }) => id % 2 === 1)).toEqual(frames[0]);
+    expect(got.filter(({ id }) => id % 2 === 0)).toEqual(frames[1]);
+    expect(source.counters).toMatchObject({ engine: { received: 200 }, body: { received: 100 } });
   });
 });
 
@@ -78,6 +136,33 @@ describe('a source on UDP multicast', () => {
     expect(source.malformed).toBe(3);
     stop.abort();
     expect(await batches.next()).toEqual({ done: true, value: undefined });
+  });
+
+  it('is opened again: another program has the port, and gives it back', async () => {
+    const [port] = await freePorts(1);
+    const other = createSocket('udp4');
+    other.bind({ port: port!, address: '239.74.163.6', exclusive: true });
+    await new Promise((resolve) => other.once('listening', resolve));
+    const problems: string[] = [];
+    let opened: () => void = () => undefined;
+    const open = new Promise<void>((resolve) => (opened = resolve));
+    const source = new UdpMulticastSource({
+      group: '239.74.163.6',
+      port: port!,
+      interface: 'lo',
+      onOpen: () => opened(),
+      onProblem: ({ code }) => problems.push(code),
+      sleep: () => new Promise<void>((resolve) => other.close(() => resolve())),
+    });
+    const frame = { id: 5, extended: false, fd: false, data: '0102' };
+    const { got, all } = readUntil(source, 1);
+    await open;
+    expect(problems).toEqual(['CAN_UNAVAILABLE']);
+    await new UdpMulticastSource({ group: '239.74.163.6', port: port!, interface: 'lo' }).send(
+      frameOf(frame),
+    );
+    await all;
+    expect(got).toEqual([frame]);
   });
 
   it('says what to do when the interface is missing, and looks again', async () => {

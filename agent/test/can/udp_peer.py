@@ -1,4 +1,8 @@
-"""python-can's udp_multicast bus as the peer, on the loopback interface only. Frames come and go as JSON lines."""
+"""python-can's udp_multicast bus as the peer, on this computer only. Frames come and go as JSON lines.
+
+IPv4 goes over the loopback interface; for IPv6 that has no multicast, and the fourth argument names another interface,
+which no datagram leaves: it may pass no router and no cable.
+"""
 
 import json
 import socket
@@ -18,10 +22,11 @@ if "." in group:
     raw.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
 else:
     packed = socket.inet_pton(socket.AF_INET6, group)
-    lo = struct.pack("@I", socket.if_nametoindex("lo"))
+    index = struct.pack("@I", socket.if_nametoindex(sys.argv[4]))
     raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_LEAVE_GROUP, packed + struct.pack("@I", 0))
-    raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + lo)
-    raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, lo)
+    raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + index)
+    raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+    raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 0)
 print("ready", flush=True)
 
 
