@@ -177,7 +177,7 @@ export class Outbox {
       const stored = all.get(campaign);
       all.set(campaign, { rows: rows + (stored?.rows ?? 0), events: events + (stored?.events ?? 0) });
     }
-    return Object.fromEntries(all);
+    return Object.fromEntries([...all].filter(([, { rows, events }]) => rows + events > 0));
   }
 
   /** Called whenever rows or events have become ready to be sent. */

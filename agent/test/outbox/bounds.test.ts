@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { cloudEvent } from '@cardan/shared';
 import type { Outbox } from '../../src/outbox.ts';
 import { addAlarm, addBoot, addRows, context, FakeClock, openOutbox, takeAll } from './fixture.ts';
 
@@ -60,6 +61,85 @@ describe('a full outbox', () => {
   });
 });
 
+describe('rows of a campaign that are not kept on the disk', () => {
+  const volatile = { campaign: 'volatile', persistence: 'memory' } as const;
+
+  it('go up between the others by their numbers, and are gone with the process', () => {
+    outbox = openOutbox(dir);
+    addRows(outbox, 0, 3);
+    addRows(outbox, 3, 6, volatile);
+    addRows(outbox, 6, 9);
+    const first = outbox.oldestRows(100)!;
+    outbox.acknowledgeRows(1, 3);
+    const second = outbox.oldestRows(100)!;
+    expect([first.campaign, first.times.length]).toEqual([undefined, 3]);
+    expect([second.campaign, second.firstSequence, [...second.times]]).toEqual(['volatile', 4, [3, 4, 5]]);
+    outbox.acknowledgeRows(4, 5);
+    expect([outbox.pendingRows, outbox.oldestRow]).toEqual([4, 6]);
+    outbox.close();
+    outbox = openOutbox(dir);
+    expect(takeAll(outbox)).toEqual([6, 7, 8]);
+    expect(outbox.droppedBy).toEqual({ volatile: { rows: 1, events: 0 } });
+  });
+
+  it('are bounded: the oldest go, and are counted', () => {
+    outbox = openOutbox(dir, { memoryRowsMax: 10 });
+    addRows(outbox, 0, 25, volatile);
+    addRows(outbox, 25, 50);
+    expect(outbox.droppedBy).toEqual({ volatile: { rows: 15, events: 0 } });
+    expect(takeAll(outbox)).toEqual(Array.from({ length: 35 }, (_, i) => 15 + i));
+  });
+});
+
+it('counts lost events by campaign', () => {
+  outbox = openOutbox(dir, { eventsMax: 2 });
+  addAlarm(outbox, 0);
+  for (const campaign of ['frames', 'frames', 'other'])
+    outbox.addEvent(
+      ({ epoch, sequence }) =>
+        cloudEvent(
+          'io.cardan.vehicle.status',
+          { source: '/vehicles/a', id: `${epoch}-${sequence}`, time: 0 },
+          { online: true },
+        ),
+      { priority: campaign === 'other' ? 6 : 2, campaign },
+    );
+  expect(outbox.droppedBy).toEqual({ frames: { rows: 0, events: 2 } });
+  expect(outbox.nextEvents(5).map(({ sequence }) => sequence)).toEqual([4, 1]);
+});
+
+it('keeps how the rows of a campaign go up', () => {
+  outbox = openOutbox(dir);
+  addRows(outbox, 0, 1, { campaign: 'a', compression: 'zstd' });
+  addRows(outbox, 1, 2, { campaign: 'a', compression: 'none' });
+  addRows(outbox, 2, 3, { campaign: 'a' });
+  outbox.close();
+  outbox = openOutbox(dir);
+  const ways: unknown[] = [];
+  for (let batch = outbox.oldestRows(9); batch !== undefined; batch = outbox.oldestRows(9)) {
+    ways.push(batch.compression);
+    outbox.acknowledgeRows(batch.firstSequence, batch.firstSequence);
+  }
+  expect(ways).toEqual(['zstd', 'none', undefined]);
+});
+
+it('takes over an outbox of version 2', () => {
+  outbox = openOutbox(dir);
+  addRows(outbox, 0, 3, low);
+  addAlarm(outbox, 0);
+  const { epoch } = outbox;
+  outbox.close();
+  const old = new Database(join(dir, 'outbox.db'));
+  old.exec('ALTER TABLE contexts DROP COLUMN compression; ALTER TABLE events DROP COLUMN campaign');
+  old.pragma('user_version = 2');
+  old.close();
+  outbox = openOutbox(dir);
+  expect(outbox.epoch).toBe(epoch);
+  expect(outbox.nextEvents(5)).toHaveLength(1);
+  addRows(outbox, 3, 4, { ...low, compression: 'gzip' });
+  expect(takeAll(outbox)).toEqual([0, 1, 2, 3]);
+});
+
 describe('rows that wait for too long', () => {
   const ageMaxMs = 3_600_000;
 
@@ -74,6 +154,28 @@ describe('rows that wait for too long', () => {
     addRows(outbox, 1510, 1511);
     expect(outbox.droppedBy).toEqual({ low: { rows: 1500, events: 0 } });
     expect(outbox.pendingRows).toBe(11);
+  });
+
+  it('go also when nothing new comes: before they would be sent, and at the start', () => {
+    const clock = new FakeClock();
+    outbox = openOutbox(dir, { ageMaxMs, clock });
+    addRows(outbox, 0, 5, low);
+    addAlarm(outbox, 0);
+    addRows(outbox, 0, 2, { persistence: 'memory', campaign: 'volatile' });
+    clock.pass(ageMaxMs + 60_000);
+    expect(outbox.oldestRows(10)).toBeUndefined();
+    expect(outbox.nextEvents(10)).toEqual([]);
+    expect(outbox.droppedBy).toEqual({
+      low: { rows: 5, events: 0 },
+      volatile: { rows: 2, events: 0 },
+      '': { rows: 0, events: 1 },
+    });
+    addRows(outbox, 5, 10, low);
+    outbox.close();
+    clock.pass(ageMaxMs + 60_000);
+    outbox = openOutbox(dir, { ageMaxMs, clock });
+    expect(outbox.pendingRows).toBe(0);
+    expect(outbox.droppedBy.low).toEqual({ rows: 10, events: 0 });
   });
 
   it('do not go when the clock jumps', () => {

@@ -1,6 +1,15 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -66,6 +75,105 @@ describe('kill -9', () => {
       outbox.close();
     }
   }, 60_000);
+});
+
+describe('a power cut', () => {
+  /** What is on the disk at this moment, which is what a cut may leave later: the last commits need not be there. */
+  function snapshot(): () => void {
+    const kept = mkdtempSync(join(tmpdir(), 'outbox-cut-'));
+    for (const name of readdirSync(dir)) copyFileSync(join(dir, name), join(kept, name));
+    return () => {
+      for (const name of readdirSync(dir)) rmSync(join(dir, name));
+      for (const name of readdirSync(kept))
+        if (!name.endsWith('-shm')) copyFileSync(join(kept, name), join(dir, name));
+      rmSync(kept, { recursive: true });
+    };
+  }
+  /** Numbers of rows and events that have gone up, as a bridge sees them. */
+  function send(outbox: Outbox): string[] {
+    const sent: string[] = [];
+    for (let batch = outbox.oldestRows(100); batch !== undefined; batch = outbox.oldestRows(100)) {
+      const last = batch.firstSequence + batch.times.length - 1;
+      for (let row = batch.firstSequence; row <= last; row++) sent.push(`row ${batch.epoch} ${row}`);
+      outbox.acknowledgeRows(batch.firstSequence, last);
+    }
+    for (let [event] = outbox.nextEvents(1); event !== undefined; [event] = outbox.nextEvents(1)) {
+      sent.push(`event ${outbox.epoch} ${event.sequence}`);
+      outbox.acknowledgeEvents(event.sequence, event.sequence);
+    }
+    return sent;
+  }
+  function drive(outbox: Outbox, from: number, of = {}): string[] {
+    addRows(outbox, from, from + 10, of);
+    addAlarm(outbox, from);
+    return send(outbox);
+  }
+
+  it('that takes the last commits never makes a number be used twice', () => {
+    const sent: string[] = [];
+    let outbox = openOutbox(dir);
+    const { epoch } = outbox;
+    sent.push(...drive(outbox, 0));
+    for (let cut = 1; cut <= 3; cut++) {
+      const restore = snapshot();
+      sent.push(...drive(outbox, 100 * cut), ...drive(outbox, 100 * cut + 50));
+      outbox.close();
+      restore();
+      outbox = openOutbox(dir);
+      sent.push(...drive(outbox, 100 * cut + 70));
+    }
+    outbox.close();
+    expect(sent).toHaveLength(10 * 11);
+    expect(new Set(sent).size).toBe(sent.length);
+    expect(sent.every((name) => name.split(' ')[1] === String(epoch))).toBe(true);
+  });
+
+  it('right after the start leaves the numbers that were left out on the disk', () => {
+    const sent: string[] = [];
+    let outbox = openOutbox(dir);
+    sent.push(...drive(outbox, 0));
+    const restore = snapshot();
+    outbox.close();
+    restore();
+    outbox = openOutbox(dir);
+    const again = snapshot(); // it has skipped, and sent nothing yet
+    sent.push(...drive(outbox, 10));
+    outbox.close();
+    again();
+    outbox = openOutbox(dir);
+    sent.push(...drive(outbox, 20));
+    outbox.close();
+    expect(new Set(sent).size).toBe(33);
+  });
+
+  it('takes rows that are never written, and not their numbers', () => {
+    const volatile = { persistence: 'memory' } as const;
+    const sent: string[] = [];
+    let outbox = openOutbox(dir);
+    const restore = snapshot();
+    sent.push(...drive(outbox, 0, volatile));
+    addRows(outbox, 50, 60, volatile);
+    outbox.close();
+    restore();
+    outbox = openOutbox(dir);
+    expect(outbox.pendingRows).toBe(0);
+    sent.push(...drive(outbox, 100, volatile));
+    outbox.close();
+    expect(new Set(sent).size).toBe(22);
+  });
+
+  it('is told from a clean end, after which numbers go on without a gap', () => {
+    let outbox = openOutbox(dir);
+    addRows(outbox, 0, 5, { persistence: 'memory' });
+    addAlarm(outbox, 0);
+    send(outbox);
+    outbox.close();
+    outbox = openOutbox(dir);
+    expect(outbox.nextSequence).toBe(6);
+    addAlarm(outbox, 1);
+    expect(outbox.nextEvents(1)[0]?.sequence).toBe(2);
+    outbox.close();
+  });
 });
 
 describe('a damaged file', () => {
@@ -164,6 +272,34 @@ describe.skipIf(!mounted)('a full disk', () => {
     expect(codes()).toEqual(['OUTBOX_FULL']);
   });
 
+  it('never loses anything while there is a connection, though it never takes anything', () => {
+    const outbox = openOutbox(mount, { memoryRowsMax: 100, onProblem });
+    add(outbox, 0, 10);
+    fill();
+    const arrived: number[] = [];
+    const alarms = new Set<number>();
+    for (let time = 10; time < 3000; time += 10) {
+      add(outbox, time, time + 10);
+      addAlarm(outbox, time);
+      // All that is there goes up: first what is in the file, then what is in memory.
+      arrived.push(...takeAll(outbox));
+      for (const { sequence } of outbox.nextEvents(10)) {
+        alarms.add(sequence);
+        outbox.acknowledgeEvents(sequence, sequence);
+      }
+    }
+    expect(outbox.inMemory).toBe(true);
+    expect(arrived).toEqual(Array.from({ length: 3000 }, (_, i) => i));
+    expect(alarms.size).toBe(299);
+    expect([outbox.pendingRows, outbox.pendingEvents]).toEqual([0, 0]);
+    expect(outbox.dropped).toEqual({ rows: 0, events: 0 });
+    rmSync(join(mount, 'filler'));
+    outbox.flush();
+    expect([outbox.inMemory, outbox.pendingRows, outbox.pendingEvents]).toEqual([false, 0, 0]);
+    outbox.close();
+    expect(codes()).toEqual(['OUTBOX_FULL']);
+  });
+
   it('bounds what waits in memory: the oldest of the lowest priority go, and are counted', () => {
     const outbox = openOutbox(mount, { memoryRowsMax: 50, onProblem });
     add(outbox, 0, 1);
@@ -195,4 +331,54 @@ describe.skipIf(!mounted)('a full disk', () => {
     outbox.close();
     expect(codes()).toEqual(['OUTBOX_FULL']);
   });
+});
+
+describe('a disk that fails', () => {
+  it('lets rows wait in memory, and go up from there; all is well when it takes them again', () => {
+    // The kernel lets this process write no file beyond 100 kB: a real error of the disk, EFBIG, in the middle of it all.
+    const script = `
+      const { Outbox } = await import(${JSON.stringify(new URL('../../src/outbox.ts', import.meta.url).href)});
+      process.on('SIGXFSZ', () => undefined);
+      const outbox = new Outbox({
+        path: ${JSON.stringify(join(dir, 'outbox.db'))}, rowsMax: 1e6, eventsMax: 10, memoryRowsMax: 1e5,
+        synchronous: 'NORMAL', onProblem: ({ code }) => console.log(code),
+      });
+      const context = { signalSet: 'abc', modelName: '', modelVersion: '' };
+      for (let time = 0; time < 20000; time++) {
+        outbox.addRow(time, new Float32Array(10), undefined, context);
+        if (time % 100 === 0) outbox.flush();
+      }
+      outbox.flush();
+      console.log(outbox.inMemory, outbox.pendingRows, outbox.dropped.rows);
+      let rows = 0;
+      for (let batch = outbox.oldestRows(1000); batch !== undefined; batch = outbox.oldestRows(1000)) {
+        rows += batch.times.length;
+        outbox.acknowledgeRows(batch.firstSequence, batch.firstSequence + batch.times.length - 1);
+      }
+      console.log(rows, outbox.pendingRows);
+      process.exit();`;
+    const child = spawnSync(
+      'bash',
+      [
+        '-c',
+        'ulimit -f 100; exec "$0" "$@"',
+        process.execPath,
+        '--import',
+        'tsx',
+        '--input-type=module',
+        '-e',
+        script,
+      ],
+      { encoding: 'utf8' },
+    );
+    const said = child.stdout.trim().split('\n');
+    expect(said.slice(-2), child.stderr).toEqual(['true 20000 0', '20000 0']);
+    expect(new Set(said.slice(0, -2))).toEqual(new Set(['OUTBOX_IO']));
+    // Without the limit the file is whole.
+    const outbox = openOutbox(dir, { onProblem });
+    addRows(outbox, 0, 3);
+    expect(takeAll(outbox).slice(-3)).toEqual([0, 1, 2]);
+    outbox.close();
+    expect(codes()).toEqual([]);
+  }, 30_000);
 });
