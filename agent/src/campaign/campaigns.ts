@@ -1,12 +1,19 @@
-import { CardanError, cloudEvent, type CloudEvent, type EventData, type EventType } from '@cardan/shared';
+import {
+  CardanError,
+  cloudEvent,
+  type CloudEvent,
+  type EventData,
+  type EventType,
+  type Campaign,
+  isForVehicle,
+  type VehicleIdentity,
+} from '@cardan/shared';
 import type { CanFrame } from '../can/can-frame.ts';
 import type { Decoder, MessageDecoder } from '../dbc/index.ts';
 import type { Outbox, RowContext } from '../outbox.ts';
 import type { SignalMap } from '../vss.ts';
-import type { Campaign } from './campaign.ts';
 import { Collector, type CampaignStatus } from './collector.ts';
 import { FrameRecorder } from './frame-recorder.ts';
-import { isForVehicle, type VehicleIdentity } from './vehicles.ts';
 
 /** For the rings and windows of all campaigns: minutes at full rate of some twenty signals. */
 const MEMORY_BYTES = 16 * 1024 * 1024;

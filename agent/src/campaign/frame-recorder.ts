@@ -1,5 +1,5 @@
+import type { Campaign } from '@cardan/shared';
 import type { CanFrame } from '../can/can-frame.ts';
-import type { Campaign } from './campaign.ts';
 
 /** Frames in one event: about 20 kB of text, a small MQTT message. */
 const FRAMES_MAX = 500;

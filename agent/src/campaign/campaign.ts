@@ -1,1 +1,0 @@
-export { parseCampaign, readCampaign, type Campaign, type ConditionCollection } from '@cardan/shared';

@@ -1,1 +1,0 @@
-export { isForVehicle, type VehicleIdentity } from '@cardan/shared';
