@@ -1,4 +1,10 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { CanFrame } from '../../src/can/can-frame.ts';
+import { SeveralSources } from '../../src/can/several.ts';
 import { SlcanLines, parseSlcan, slcanLine } from '../../src/can/slcan-line.ts';
 import { SlcanSource } from '../../src/can/slcan.ts';
 import { frameOf, hasPython, plain, type PlainFrame, someFrames, startPeer } from './python-can.ts';
@@ -36,6 +42,126 @@ describe.skipIf(!hasPython('can', 'serial'))('python-can’s slcan over a pseudo
     expect(JSON.parse(await peer.line())).toEqual(back);
     stop.abort();
     await reading;
+  });
+
+  it('is read on two adapters at once, each at its own speed and with its own counters', async () => {
+    const peers = [startPeer('slcan_peer.py', []), startPeer('slcan_peer.py', [])];
+    onTestFinished(async () => void (await Promise.all(peers.map((peer) => peer.close()))));
+    const devices = await Promise.all(peers.map((peer) => peer.line()));
+    let open = 0;
+    let opened: () => void = () => undefined;
+    const both = new Promise<void>((resolve) => (opened = resolve));
+    const source = new SeveralSources(
+      devices.map(
+        (device, i) =>
+          new SlcanSource({
+            device,
+            bitrate: [250_000, 1_000_000][i]!,
+            baud: [921_600, 57_600][i]!,
+            onOpen: () => ++open === 2 && opened(),
+          }),
+      ),
+      ['engine', 'body'],
+    );
+    const stop = new AbortController();
+    onTestFinished(() => stop.abort());
+    const got: PlainFrame[] = [];
+    let all: () => void = () => undefined;
+    const complete = new Promise<void>((resolve) => (all = resolve));
+    const reading = (async () => {
+      for await (const frames of source.frames(stop.signal)) {
+        got.push(...frames.map(plain));
+        if (got.length >= 300) all();
+      }
+    })();
+    await both;
+    const speeds = devices.map((device) =>
+      execFileSync('stty', ['-F', device, 'speed'], { encoding: 'utf8' }).trim(),
+    );
+    expect(speeds).toEqual(['921600', '57600']);
+    const frames = [someFrames(200, 1), someFrames(100, 0)];
+    peers.forEach((peer, i) => peer.tell({ send: frames[i]! }));
+    for (const peer of peers) expect(await peer.line()).toBe('sent');
+    await complete;
+    expect(got.filter(({ id }) => id % 2 === 1)).toEqual(frames[0]);
+    expect(got.filter(({ id }) => id % 2 === 0)).toEqual(frames[1]);
+    expect(source.counters).toMatchObject({
+      engine: { state: 'open', received: 200, malformed: 0 },
+      body: { state: 'open', received: 100, malformed: 0 },
+    });
+    stop.abort();
+    await reading;
+  });
+
+  it('says that an adapter was unplugged, and reads another that comes in its place', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'cardan-slcan-'));
+    onTestFinished(() => rmSync(dir, { recursive: true }));
+    const device = join(dir, 'adapter');
+    const first = startPeer('slcan_peer.py', []);
+    onTestFinished(() => first.close());
+    symlinkSync(await first.line(), device);
+    const problems: string[] = [];
+    const stop = new AbortController();
+    onTestFinished(() => stop.abort());
+    let second: ReturnType<typeof startPeer> | undefined;
+    let peer = first;
+    const [before, after] = [someFrames(10, 1), someFrames(10, 0)];
+    const source = new SlcanSource({
+      device,
+      bitrate: 500_000,
+      onOpen: () => peer.tell({ send: peer === first ? before : after }),
+      onProblem: ({ code }) => problems.push(code),
+      sleep: async () => {
+        if (problems.length === 1) {
+          rmSync(device);
+          return;
+        }
+        second = startPeer('slcan_peer.py', []);
+        onTestFinished(() => second?.close());
+        symlinkSync(await second.line(), device);
+        peer = second;
+      },
+    });
+    const got: PlainFrame[] = [];
+    for await (const frames of source.frames(stop.signal)) {
+      got.push(...frames.map(plain));
+      if (got.length === 10) await first.close();
+      if (got.length === 20) break;
+    }
+    expect(got).toEqual([...before, ...after]);
+    expect(problems).toEqual(['CAN_BUS_DOWN', 'CAN_UNAVAILABLE']);
+    expect(source.state).toBe('closed');
+  });
+
+  it('takes the time stamps of an adapter that sends them', async () => {
+    const peer = startPeer('slcan_peer.py', []);
+    onTestFinished(() => peer.close());
+    const device = await peer.line();
+    let clock = 1_700_000_000_000;
+    let opened: () => void = () => undefined;
+    const open = new Promise<void>((resolve) => (opened = resolve));
+    const source = new SlcanSource({ device, bitrate: 500_000, onOpen: () => opened(), now: () => clock });
+    const stop = new AbortController();
+    onTestFinished(() => stop.abort());
+    const batches = source.frames(stop.signal);
+    const times: number[] = [];
+    // Stamps 59,990, 0 and 10 are 10 ms apart each; the second arrives 3 ms late, the third at once.
+    let next = batches.next();
+    await open;
+    for (const [raw, arrival] of [
+      ['t1231AAEA56\r', 0],
+      ['t1231AA0000\r', 13],
+      ['t1231AA000A\r', 20],
+    ] as const) {
+      clock = 1_700_000_000_000 + arrival;
+      peer.tell({ raw });
+      const { value } = (await next) as { value: CanFrame[] };
+      times.push(...value.map(({ time }) => Math.round(time - 1_700_000_000_000)));
+      next = batches.next();
+    }
+    expect(times).toEqual([0, 10, 20]);
+    stop.abort();
+    await next;
   });
 
   it('says what to do when there is no such device, and looks again', async () => {
