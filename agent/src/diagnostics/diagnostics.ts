@@ -9,9 +9,10 @@ import { systemTimers, type Timers } from '../can/timers.ts';
 import { compileDecoder, type Dbc, type Decoder } from '../dbc/index.ts';
 import { DM1_PGN, J1939Matcher, J1939Transport, parseDm1, parseJ1939Id } from '../j1939/index.ts';
 import type { SignalMap } from '../vss.ts';
+import { HeldValues } from './held-values.ts';
 import { readObdFile, type ObdPlan } from './obd-file.ts';
 import { ObdSession } from './obd-session.ts';
-import { pidFrame, withPids } from './obd-signals.ts';
+import { withPids } from './obd-signals.ts';
 import { TroubleCodeReports } from './trouble-code-reports.ts';
 
 export interface DiagnosticsOptions {
@@ -132,6 +133,7 @@ class DiagnosedSource implements CanSource {
   readonly #matcher: J1939Matcher | undefined;
   readonly #transport: J1939Transport | undefined;
   readonly #codes: TroubleCodeReports;
+  readonly #held: HeldValues;
   /** Of the newest frame: the clock of the rows. */
   #time: number | undefined;
 
@@ -140,6 +142,7 @@ class DiagnosedSource implements CanSource {
     this.#host = host;
     this.#options = options;
     this.#decoder = compileDecoder(options.dbc);
+    this.#held = new HeldValues((frame) => host.accept(frame));
     this.#codes = new TroubleCodeReports((codes, time) =>
       host.emit('io.cardan.vehicle.trouble-codes', codes, time),
     );
@@ -174,8 +177,10 @@ class DiagnosedSource implements CanSource {
     const session = this.#session();
     const asking = session?.run(end.signal);
     try {
-      for await (const frames of this.#inner.frames(signal))
+      for await (const frames of this.#inner.frames(signal)) {
         yield frames.flatMap((frame) => this.#take(frame, session) ?? []);
+        this.#held.advance(this.#now());
+      }
     } finally {
       end.abort();
       this.#transport?.close();
@@ -186,11 +191,12 @@ class DiagnosedSource implements CanSource {
   #session(): ObdSession | undefined {
     const { obd, timers = systemTimers, onProblem, silenceMs } = this.#options;
     if (obd === undefined) return undefined;
+    const periods = new Map(obd.plan.pids.map(({ pid, periodMs }) => [pid, periodMs]));
     return new ObdSession({
       plan: obd.plan,
       send: (frame) => obd.bus.send(frame),
       timers,
-      onValues: (values, pid) => this.#host.accept(pidFrame(pid, values, this.#now())),
+      onValues: (values, pid) => this.#held.answer(pid, periods.get(pid) ?? 0, values, this.#now()),
       onVin: (vin) => void this.#identified(vin),
       codes: this.#codes,
       now: () => this.#now(),

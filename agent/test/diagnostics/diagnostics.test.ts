@@ -7,6 +7,7 @@ import type { CanFrame } from '../../src/can/can-frame.ts';
 import { openSource } from '../../src/can/open-source.ts';
 import { compileDecoder, parseDbc } from '../../src/dbc/index.ts';
 import { Diagnostics } from '../../src/diagnostics/diagnostics.ts';
+import { HeldValues } from '../../src/diagnostics/held-values.ts';
 import { obdPath, pidFrame, withPids } from '../../src/diagnostics/obd-signals.ts';
 import { OBD_PIDS } from '../../src/diagnostics/obd2-pids.ts';
 import { mapAllSignals } from '../../src/vss.ts';
@@ -121,6 +122,20 @@ describe('--obd', () => {
     }
     expect(obdPath('MassAirFlow')).toBe('Vehicle.OBD.MAF');
     expect(obdPath('OxygenSensor3Voltage')).toBe('Vehicle.OBD.O2.Sensor3.Voltage');
+  });
+
+  it('holds a value that is asked for seldom, for two and a half periods', () => {
+    const given: number[] = [];
+    const held = new HeldValues(({ time }) => given.push(time / 1000));
+    const values = [{ name: 'EngineCoolantTemperature', unit: '°C', value: 83 }];
+    held.answer(0x0c, 500, values, 0); // often: only what has been answered
+    held.answer(0x05, 6000, values, 0);
+    for (let time = 0; time <= 60_000; time += 100) held.advance(time);
+    expect(given).toEqual([0, 0, 2, 4, 6, 8, 10, 12, 14]);
+    held.answer(0x05, 6000, values, 100_000);
+    held.advance(50_000); // the clock was set
+    held.advance(103_000);
+    expect(given.slice(9)).toEqual([100]);
   });
 
   it('lets the kernel pass the answers, and nothing of the PIDs’ own ids', () => {
