@@ -9,8 +9,8 @@ export interface KernelFilter {
 /** Flag of 29-bit ids, as the kernel has it; masks also fix the flag of remote frames, which carry no signals. */
 const EXTENDED = 0x8000_0000;
 const REMOTE = 0x4000_0000;
-/** The kernel takes 512 per socket (CAN_RAW_FILTER_MAX). */
-const FILTERS_MAX = 512;
+/** The kernel takes 512 per socket (CAN_RAW_FILTER_MAX), and diagnostics add a few of their own. */
+const FILTERS_MAX = 500;
 
 /**
  * Filters that let every message of the DBC pass, and as little else as possible: one per id; when there are more than
