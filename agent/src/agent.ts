@@ -4,7 +4,6 @@ import {
   CardanError,
   cloudEvent,
   ensureDataDir,
-  loadModel,
   type CampaignReport,
   type EventData,
   type EventType,
@@ -18,12 +17,12 @@ import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { compileDecoder, type Dbc, type Decoder, type MessageDecoder } from './dbc/index.ts';
 import { Outbox, type Dropped, type OutboxOptions, type RowContext } from './outbox.ts';
 import { Sampler } from './sampler.ts';
+import { loadOnBoard } from './scoring/load-on-board.ts';
 import { OnBoardScoring, type AlarmChange, type OnBoardScoringOptions } from './scoring/on-board-scoring.ts';
-import type { LoadedModel } from './scoring/running-model.ts';
 import { Uplink, type UplinkOptions } from './uplink.ts';
 import { campaignReports } from './updater/campaign-reports.ts';
 import { parseDesired } from './updater/desired.ts';
-import { Updater, type InstalledModel } from './updater/updater.ts';
+import { Updater } from './updater/updater.ts';
 import type { SignalMap } from './vss.ts';
 
 export interface AgentOptions {
@@ -154,9 +153,11 @@ export class Agent {
         baseUrl: options.updates.registryUrl,
         vehicle: this.vehicle,
         signalSet: this.signals.id,
-        onInstalled: async (files) => this.scoring.activate(await this.load(files)),
+        onInstalled: async (files) => this.scoring.activate(await loadOnBoard(files, this.signals.id)),
         onCandidate: async (files) =>
-          files === null ? this.scoring.endShadow() : this.scoring.shadowWith(await this.load(files)),
+          files === null
+            ? this.scoring.endShadow()
+            : this.scoring.shadowWith(await loadOnBoard(files, this.signals.id)),
         onReport: (update) => {
           this.update = update;
           this.report();
@@ -304,6 +305,7 @@ export class Agent {
       this.frames.malformed = before + source.malformed;
     }
     this.frames.malformed = before + source.malformed;
+    this.report();
   }
 
   /** Writes rows that are still in memory into the outbox now; it happens by itself once a turn of the event loop. */
@@ -390,17 +392,6 @@ export class Agent {
       { state, alarm: this.alarmId, model, score, threshold, signals },
       time,
     );
-  }
-
-  /** Checks a downloaded model. Throws when it is unfit. */
-  private async load(files: InstalledModel): Promise<LoadedModel> {
-    const model = loadModel(files);
-    if (model.manifest.signalSet.id !== this.signals.id)
-      throw new CardanError(
-        'SIGNAL_SET_MISMATCH',
-        `Model ${files.ref.name} ${files.ref.version} is for signal set ${model.manifest.signalSet.id}, this car has ${this.signals.id}.`,
-      );
-    return { ref: files.ref, address: files.address, model };
   }
 
   private desired(payload: Buffer): void {

@@ -71,6 +71,12 @@ export function readDense(modelJson: Uint8Array, weightsBin: Uint8Array): DenseL
   const topology = unwrap(new JsonFields(model.value('modelTopology'), 'model.json.modelTopology'));
   topology.oneOf('class_name', ['Sequential']);
   const configs = layerList(topology);
+  // First, as other layers have weights of other shapes, too.
+  for (const fields of configs) {
+    const className = fields.string('class_name');
+    if (!['Dense', 'InputLayer'].includes(className))
+      throw otherLayer(fields.object('config').string('name'), className);
+  }
   const tensors = readTensors(model, weightsBin);
   const layers: DenseLayer[] = [];
   let inputs: number | undefined;
@@ -85,8 +91,7 @@ export function readDense(modelJson: Uint8Array, weightsBin: Uint8Array): DenseL
         : undefined;
     if (shape !== undefined) inputs ??= rowLength(shape, name);
     if (className === 'InputLayer' && layers.length === 0) continue;
-    if (className !== 'Dense')
-      throw invalid(`layer "${name}" is a ${className}; the engine "dense" runs only Dense layers`);
+    if (className !== 'Dense') throw otherLayer(name, className);
     if (inputs === undefined) throw invalid(`layer "${name}" is the first one and has no batch_input_shape`);
     const layer = readLayer(config, name, inputs, tensors);
     layers.push(layer);
@@ -94,6 +99,12 @@ export function readDense(modelJson: Uint8Array, weightsBin: Uint8Array): DenseL
   }
   if (layers.length === 0) throw invalid('model.json has no Dense layer');
   return layers;
+}
+
+function otherLayer(name: string, className: string): Error {
+  return invalid(
+    `layer "${name}" is a ${className}; the engine "dense" runs only Dense layers, the engine "tfjs" others`,
+  );
 }
 
 function parseJson(bytes: Uint8Array): JsonFields {

@@ -13,14 +13,30 @@ export interface Model {
   network?: Network;
 }
 
+export interface ModelFileBytes {
+  manifest: Uint8Array;
+  model: Uint8Array;
+  weights: Uint8Array;
+}
+
 /**
- * Checks the three files of a model against each other, and reads them. Throws MODEL_INVALID, saying what is
- * wrong. Whether the model is for the signals at hand is for the caller to check (`manifest.signalSet.id`).
+ * Reads the manifest, and checks that the other two files are those that it names. Throws MODEL_INVALID.
  */
-export function loadModel(files: { manifest: Uint8Array; model: Uint8Array; weights: Uint8Array }): Model {
+export function checkModelFiles(files: ModelFileBytes): ModelManifest {
   const manifest = parseManifest(files.manifest);
   checkFile('model.json', files.model, manifest);
   checkFile('weights.bin', files.weights, manifest);
+  return manifest;
+}
+
+/**
+ * Checks the three files of a model for the dense executor against each other, and reads them. Throws MODEL_INVALID, saying what is
+ * wrong. Whether the model is for the signals at hand is for the caller to check (`manifest.signalSet.id`).
+ */
+export function loadModel(files: ModelFileBytes): Model {
+  const manifest = checkModelFiles(files);
+  if (manifest.engine !== 'dense')
+    throw invalid(`its engine is "${manifest.engine}", which only the agent in the car runs`);
   const layers = readDense(files.model, files.weights);
   const inputs = manifest.features.inputs.length;
   const first = layers[0]!;

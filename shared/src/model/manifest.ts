@@ -14,7 +14,8 @@ export interface ModelManifest {
   /** RFC 3339. */
   createdAt: string;
   signalSet: SignalSet;
-  engine: 'dense';
+  /** What runs the network: the dense executor, or TensorFlow.js for layers that it does not know. */
+  engine: 'dense' | 'tfjs';
   features: FeatureSpec;
   score: ScoreSpec;
   alarm: AlarmSpec;
@@ -147,7 +148,7 @@ function readManifest(value: unknown): ModelManifest {
   const version = fields.string('version', NAME);
   const createdAt = fields.time('createdAt');
   const signalSet = readSignalSet(fields);
-  const engine = fields.oneOf('engine', ['dense']);
+  const engine = fields.oneOf('engine', ['dense', 'tfjs']);
   const features = readFeatures(fields.object('features'), signalSet.signals.length);
   const score = readScore(fields.object('score'), features);
   const manifest: ModelManifest = {

@@ -27,7 +27,7 @@ test('the order of fields does not change the bytes', () => {
 test.each<[string, string, unknown, RegExp]>([
   ['another schema', 'schema', 2, /manifest\.schema is 2; known are: 1/],
   ['a path as the name', 'name', '../root', /manifest\.name is "\.\.\/root"/],
-  ['an unknown engine', 'engine', 'onnx', /manifest\.engine is "onnx"; known are: dense/],
+  ['an unknown engine', 'engine', 'onnx', /manifest\.engine is "onnx"; known are: dense, tfjs/],
   ['a missing field', 'lineage.offsets', undefined, /manifest\.lineage\.offsets is missing/],
   ['an unknown field', 'score.exponent', 8, /manifest\.score\.exponent is not known/],
   [

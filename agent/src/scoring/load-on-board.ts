@@ -1,0 +1,29 @@
+import { CardanError, checkModelFiles, loadModel, type Model } from '@cardan/shared';
+import type { InstalledModel } from '../updater/model-store.ts';
+import type { LoadedModel } from './running-model.ts';
+import { loadTfjsNetwork } from './tfjs-network.ts';
+
+/**
+ * Reads and checks a downloaded model, for the engine that its manifest names.
+ *
+ * @throws CardanError MODEL_INVALID, and SIGNAL_SET_MISMATCH when it is for other columns
+ */
+export async function loadOnBoard(files: InstalledModel, signalSet: string): Promise<LoadedModel> {
+  const { ref, address } = files;
+  const manifest = checkModelFiles(files);
+  if (manifest.signalSet.id !== signalSet)
+    throw new CardanError(
+      'SIGNAL_SET_MISMATCH',
+      `Model ${ref.name} ${ref.version} is for signal set ${manifest.signalSet.id}, this car has ${signalSet}.`,
+    );
+  if (manifest.engine === 'dense') return { ref, address, model: loadModel(files) };
+  const network = await loadTfjsNetwork(files.model, files.weights);
+  const inputs = manifest.features.inputs.length;
+  if (network.inputs !== inputs || network.outputs !== inputs)
+    throw new CardanError(
+      'MODEL_INVALID',
+      `Not a usable model: the manifest has ${inputs} inputs; the network takes ${network.inputs} and gives ${network.outputs}.`,
+    );
+  const model: Model = { manifest, layers: [], network };
+  return { ref, address, model };
+}
