@@ -3,14 +3,13 @@ import { join } from 'node:path';
 import { CardanError, replaceFile, type EventData } from '@cardan/shared';
 import type { CanBus, CanFrame, CanSource, SourceCounters } from '../can/can-frame.ts';
 import { kernelFilters, type KernelFilter } from '../can/kernel-filters.ts';
-import { parseSource } from '../can/open-source.ts';
 import type { SeveralSources } from '../can/several.ts';
 import { systemTimers, type Timers } from '../can/timers.ts';
 import { compileDecoder, type Dbc, type Decoder } from '../dbc/index.ts';
 import { DM1_PGN, J1939Matcher, J1939Transport, parseDm1, parseJ1939Id } from '../j1939/index.ts';
 import type { SignalMap } from '../vss.ts';
 import { HeldValues } from './held-values.ts';
-import { readObdFile, type ObdPlan } from './obd-file.ts';
+import { askedBus, readObdFile, type ObdPlan } from './obd-file.ts';
 import { ObdSession } from './obd-session.ts';
 import { withPids } from './obd-signals.ts';
 import { TroubleCodeReports } from './trouble-code-reports.ts';
@@ -84,20 +83,6 @@ export class Diagnostics {
       obd: this.#plan === undefined || bus === undefined ? undefined : { plan: this.#plan, bus },
     });
   }
-}
-
-/** Index of the bus that is asked. */
-function askedBus(plan: ObdPlan, can: readonly string[]): number {
-  const at = plan.bus === null ? 0 : can.indexOf(plan.bus);
-  const text = can[at];
-  if (text === undefined)
-    throw new CardanError('USAGE', `The bus "${plan.bus}" of --obd is none of --can: ${can.join(', ')}.`);
-  if (parseSource(text).kind === 'candump')
-    throw new CardanError(
-      'USAGE',
-      `--obd asks control units, and ${text} is a recording: it cannot be asked. Leave --obd out, or name a bus with --can.`,
-    );
-  return at;
 }
 
 /** Flags as the kernel has them: an id of 29 bits, a remote frame. */

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import { CardanError, messageOf } from '@cardan/shared';
+import { parseSource } from '../can/open-source.ts';
 import type { PidSchedule } from './obd2.ts';
 import { OBD_PIDS } from './obd2-pids.ts';
 
@@ -101,6 +102,24 @@ export function parseObd(text: string, path: string): ObdPlan {
   if (plan.uds && plan.troubleCodesMs === null) throw bad('"uds" needs "trouble_codes_minutes"');
   if (plan.pids.length === 0 && plan.troubleCodesMs === null && !plan.vin) throw bad('it asks for nothing');
   return plan;
+}
+
+/**
+ * Index of the bus that is asked.
+ *
+ * @throws CardanError USAGE when it is none of them, or a recording
+ */
+export function askedBus(plan: ObdPlan, can: readonly string[]): number {
+  const at = plan.bus === null ? 0 : can.indexOf(plan.bus);
+  const text = can[at];
+  if (text === undefined)
+    throw new CardanError('USAGE', `The bus "${plan.bus}" of --obd is none of --can: ${can.join(', ')}.`);
+  if (parseSource(text).kind === 'candump')
+    throw new CardanError(
+      'USAGE',
+      `--obd asks control units, and ${text} is a recording: it cannot be asked. Leave --obd out, or name a bus with --can.`,
+    );
+  return at;
 }
 
 function isMapping(value: unknown): value is Record<string, unknown> {

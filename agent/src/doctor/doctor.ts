@@ -9,6 +9,7 @@ import { checkCoverage, checkDbc } from './coverage.ts';
 import { checkDisk } from './disk.ts';
 import { Findings, type Finding } from './finding.ts';
 import { checkOutbox } from './outbox.ts';
+import { checkObd } from './obd.ts';
 import { checkRegistry } from './registry.ts';
 import { checkRuntime, memoryAvailable } from './runtime.ts';
 import { Traffic } from './traffic.ts';
@@ -23,6 +24,7 @@ export interface DoctorOptions extends MqttFiles {
   registry?: string;
   root?: string;
   j1939?: boolean;
+  obd?: string;
   /** How long each bus is listened to. */
   seconds: number;
   /** One JSON object a line. */
@@ -59,6 +61,8 @@ export async function doctorCommand(options: DoctorOptions): Promise<number> {
   const traffic = new Traffic();
   const { findings: ofDbc, dbc } = checkDbc(options.dbc, options.vss);
   print(ofDbc);
+  const { obd } = options;
+  if (obd !== undefined) await look('obd', () => checkObd(obd, options.can));
   for (const can of options.can)
     await look(`bus ${can}`, () => checkBus({ can, seconds, traffic }), 1000 * seconds + SUBJECT_MS_MAX);
   if (dbc !== undefined)

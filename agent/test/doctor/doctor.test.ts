@@ -21,6 +21,7 @@ import { checkDisk } from '../../src/doctor/disk.ts';
 import { Findings, type Finding } from '../../src/doctor/finding.ts';
 import { checkInterface } from '../../src/doctor/interface.ts';
 import { checkOutbox } from '../../src/doctor/outbox.ts';
+import { checkObd } from '../../src/doctor/obd.ts';
 import type { Ran } from '../../src/doctor/program.ts';
 import { checkRegistry } from '../../src/doctor/registry.ts';
 import { checkRuntime } from '../../src/doctor/runtime.ts';
@@ -435,6 +436,17 @@ describe('registry', () => {
     ).toBe('fail');
     expect(status(await checkRegistry({ root, ...usual }), 'registry')?.status).toBe('fail');
     expect((await checkRegistry(usual)).list).toMatchObject([{ status: 'skipped', what: 'registry' }]);
+  });
+});
+
+describe('--obd', () => {
+  it('reads the file, and sees that a recording cannot be asked', () => {
+    const path = file('obd.yaml', 'pids: {0x0C: 1}\ntrouble_codes_minutes: 10\n');
+    expect(checkObd(path, ['socketcan:can0']).list).toEqual([
+      { status: 'ok', what: 'obd', finding: '1 PID, trouble codes, on socketcan:can0; nothing is asked now' },
+    ]);
+    expect(checkObd(path, ['candump:trip.log']).list).toMatchObject([{ status: 'fail' }]);
+    expect(checkObd(join(dir, 'none.yaml'), ['socketcan:can0']).list).toMatchObject([{ status: 'fail' }]);
   });
 });
 
