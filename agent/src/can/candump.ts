@@ -105,6 +105,8 @@ export interface CandumpOptions {
 
 /** Frames that may wait in one batch. */
 const BATCH_FRAMES_MAX = 512;
+/** Shortest sleep: frames may come this much late, so that a busy bus wakes the process 100 times a second, not 4,000. */
+const SLEEP_MS_MIN = 10;
 /** Longest sleep at once; timers go no further than 2^31 ms. */
 const SLEEP_MS_MAX = 60_000;
 
@@ -181,9 +183,11 @@ export class CandumpSource implements CanSource {
       if (due <= now()) return undefined;
       return async () => {
         for (let left; (left = due - now()) > 0 && !signal.aborted;)
-          await sleep(Math.min(left, SLEEP_MS_MAX), signal).catch((error: unknown) => {
-            if (!signal.aborted) throw error;
-          });
+          await sleep(Math.min(Math.max(left, SLEEP_MS_MIN), SLEEP_MS_MAX), signal).catch(
+            (error: unknown) => {
+              if (!signal.aborted) throw error;
+            },
+          );
       };
     };
   }

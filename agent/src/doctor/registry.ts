@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CardanError, messageOf, systemCode } from '@cardan/shared';
 import { Downloader } from '../updater/download.ts';
+import { httpGet } from '../updater/http-get.ts';
 import { TufClient } from '../updater/tuf-client.ts';
 import { dayText, daysUntil, Findings } from './finding.ts';
 
@@ -50,7 +51,7 @@ export async function checkRegistry(options: RegistryOptions): Promise<Findings>
       rootPath: root,
       metadataUrl: `${registry}/v1/tuf`,
       targetsUrl: `${registry}/v1/targets`,
-      downloader: new Downloader({ fetch, stallMs: STALL_MS }),
+      downloader: new Downloader({ get: httpGet, stallMs: STALL_MS }),
       clock: now,
     }).refresh();
     findings.ok('registry', `${registry} answers, and what it serves is signed from this root`);

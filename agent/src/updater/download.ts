@@ -1,7 +1,8 @@
 import { CardanError, messageOf } from '@cardan/shared';
+import type { HttpGet } from './http-get.ts';
 
 export interface DownloadOptions {
-  fetch: typeof fetch;
+  get: HttpGet;
   /** Within this time (milliseconds) the answer must begin, and then `STALL_BYTES` or the end must come, again and again. */
   stallMs: number;
 }
@@ -56,11 +57,11 @@ export class Downloader {
     this.stopped.signal.addEventListener('abort', onStop);
     if (this.stopped.signal.aborted) onStop();
     try {
-      const response = await this.options.fetch(url, { headers, signal: abort.signal });
+      const response = await this.options.get(url, { headers, signal: abort.signal });
       if (!response.ok) throw new HttpStatusError(url, response.status);
       let total = 0;
       let sinceFed = 0;
-      for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+      for await (const chunk of response.body ?? []) {
         total += chunk.length;
         if (total > bytesMax)
           throw new CardanError(

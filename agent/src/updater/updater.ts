@@ -15,6 +15,7 @@ import { AGENT_VERSION } from '../config.ts';
 import { CampaignUpdater } from './campaigns.ts';
 import { parseDesired } from './desired.ts';
 import { Downloader } from './download.ts';
+import { httpGet, type HttpGet } from './http-get.ts';
 import {
   type Installation,
   type InstalledModel,
@@ -47,7 +48,7 @@ export interface UpdaterOptions {
   clock?: () => number;
   /** 0 … 1, spreads the cars' polls; default Math.random. */
   random?: () => number;
-  fetch?: typeof fetch;
+  get?: HttpGet;
   /** Waits; ends early when the signal aborts. */
   delay?: (ms: number, signal: AbortSignal) => Promise<void>;
   /** A transfer that brings next to nothing for this long is given up (milliseconds); default 30 s. */
@@ -106,7 +107,7 @@ export class Updater {
     this.options = options;
     this.random = options.random ?? Math.random;
     this.delay = options.delay ?? waitFor;
-    this.downloader = new Downloader({ fetch: options.fetch ?? fetch, stallMs: options.stallMs ?? 30_000 });
+    this.downloader = new Downloader({ get: options.get ?? httpGet, stallMs: options.stallMs ?? 30_000 });
     this.tuf = new TufClient({
       dir: join(options.dir, 'metadata'),
       rootPath: options.rootPath,

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { ModelRef, VehicleDesired } from '@cardan/shared';
 import { COLUMNS } from '../../../cloud/test/registry/model-fixture.ts';
 import { type TestRegistry, testRegistry } from '../../../cloud/test/registry/registry-fixture.ts';
+import { httpGet } from '../../src/updater/http-get.ts';
 import { type InstalledModel, Updater, type UpdateReport } from '../../src/updater/updater.ts';
 
 /** Answers in the place of the registry, or lets the answer pass. */
@@ -85,10 +86,10 @@ export class Car {
       clock,
       random: () => 0,
       stallMs: 300,
-      fetch: (input, init) =>
-        !polls && (input as string).includes('/desired')
+      get: (address, request) =>
+        !polls && address.includes('/desired')
           ? Promise.reject(new Error('no poll'))
-          : fetch(input, init),
+          : httpGet(address, request),
       // Waits do not wait: the first ones end at once, then one that ends only when the updater is stopped or hinted.
       delay: (ms, signal) => {
         if (ms !== 60_000) this.waits.push(ms);
