@@ -26,7 +26,8 @@ export function campaignsCommand(program: Command): void {
       // Here first: what is wrong is said without a registry, and with the place.
       parseCampaign(text);
       const { id, version, created } = await client(options).publishCampaign(JSON.parse(text));
-      process.stderr.write(`${id} version ${version} is ${created ? 'published' : 'published already'}\n`);
+      const before = created ? '' : '; the registry had it, and cars collect it';
+      process.stderr.write(`${id} version ${version} is published${before}\n`);
     });
 
   registryOptions(campaigns.command('list'))

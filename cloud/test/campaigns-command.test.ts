@@ -53,7 +53,7 @@ test(
       err: 'speed version 1 is published\n',
     });
     expect((await campaigns(['publish', file, ...writes])).err).toBe(
-      'speed version 1 is published already\n',
+      'speed version 1 is published; the registry had it, and cars collect it\n',
     );
     const second = JSON.stringify(campaignDocument({ version: '2' }));
     expect((await campaigns(['publish', '-', ...writes], second)).code).toBe(0);
