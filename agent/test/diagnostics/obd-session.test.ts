@@ -1,7 +1,8 @@
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { VehicleTroubleCodes } from '@cardan/shared';
 import type { CanFrame } from '../../src/can/can-frame.ts';
-import { parseObd } from '../../src/diagnostics/obd-file.ts';
+import { parseObd, readObdFile } from '../../src/diagnostics/obd-file.ts';
 import { ObdSession } from '../../src/diagnostics/obd-session.ts';
 import { TroubleCodeReports } from '../../src/diagnostics/trouble-code-reports.ts';
 import { FakeTimers } from '../fake-timers.ts';
@@ -106,6 +107,11 @@ describe('asking while the bus is awake', () => {
 });
 
 describe('the file of --obd', () => {
+  it('is there as an example', () => {
+    const plan = readObdFile(fileURLToPath(new URL('../../examples/obd.yaml', import.meta.url)));
+    expect([plan.pids.length, plan.troubleCodesMs, plan.vin]).toEqual([9, 600_000, true]);
+  });
+
   it('takes PIDs in hexadecimal, seconds and minutes', () => {
     expect(
       parseObd(
