@@ -1,5 +1,8 @@
 import { type CampaignRef, CardanError, type ModelRef, type VehicleDesired } from '@cardan/shared';
 
+/** Four times what a car runs at once. Each takes a place in what is reported, so a list without end must not. */
+const CAMPAIGNS_READ_MAX = 256;
+
 /** Parses what the cloud wants of the vehicle, from MQTT or HTTP. Throws EVENT_MALFORMED. */
 export function parseDesired(bytes: Uint8Array): VehicleDesired {
   const bad = (cause?: unknown) =>
@@ -37,7 +40,7 @@ export function parseDesired(bytes: Uint8Array): VehicleDesired {
  */
 function campaignRefs(value: unknown): { campaigns?: CampaignRef[] } {
   if (!Array.isArray(value)) return {};
-  const campaigns = (value as (Partial<CampaignRef> | null)[]).flatMap((ref) =>
+  const campaigns = (value.slice(0, CAMPAIGNS_READ_MAX) as (Partial<CampaignRef> | null)[]).flatMap((ref) =>
     typeof ref?.id === 'string' && typeof ref.version === 'string'
       ? [{ id: ref.id, version: ref.version }]
       : [],

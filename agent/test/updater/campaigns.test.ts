@@ -13,6 +13,7 @@ import {
   withdrawCampaign,
 } from '../../../cloud/test/registry/campaign-fixture.ts';
 import { COLUMNS, publish, testModel } from '../../../cloud/test/registry/model-fixture.ts';
+import { parseDesired } from '../../src/updater/desired.ts';
 import { Updater, type UpdaterOptions, type UpdateReport } from '../../src/updater/updater.ts';
 import { World } from './car-fixture.ts';
 
@@ -349,4 +350,18 @@ test('what is signed and yet cannot be used is refused with the reason, and the 
   const again = await CollectingCar.start({ dir, rootPath: signed.rootPath, baseUrl: 'http://127.0.0.1:1' });
   expect(again.collects).toEqual(['good 1']);
   expect(again.trouble).toEqual(car.trouble);
+});
+
+test('a list of campaigns that is none keeps no model out', () => {
+  const active = { name: 'anomaly', version: '1' };
+  const parsed = (campaigns: unknown) =>
+    parseDesired(Buffer.from(JSON.stringify({ generation: 3, active, campaigns })));
+  expect(parsed('all')).toEqual({ generation: 3, active });
+  expect(parsed([null, 7, { id: 'a' }, { id: 'speed', version: '1', more: true }])).toEqual({
+    generation: 3,
+    active,
+    campaigns: [{ id: 'speed', version: '1' }],
+  });
+  const endless = Array.from({ length: 10_000 }, (_, i) => ({ id: `c${i}`, version: '1' }));
+  expect(parsed(endless).campaigns).toHaveLength(256);
 });
