@@ -74,8 +74,8 @@ export class Uplink {
   /** The day on which it was last said that the budget is spent, by its end. */
   private budgetSaid = Number.NEGATIVE_INFINITY;
   private clockSaid = false;
-  /** Why rows cannot go now, though the broker is there. */
-  private rowsWait: CardanError | undefined;
+  /** Why rows, or events, cannot go now, though the broker is there. */
+  private waiting: CardanError | undefined;
   private readonly client: MqttClient;
   private rows: Flight | undefined;
   private events: Flight | undefined;
@@ -284,8 +284,12 @@ export class Uplink {
   }
 
   private sendEvents(tries: number): void {
-    const [event] = this.options.outbox.nextEvents(1);
-    if (event === undefined) return;
+    const { outbox } = this.options;
+    const [event] = outbox.nextEvents(1);
+    if (event === undefined) {
+      if (outbox.pendingEvents > 0 && outbox.waitsForClock) this.waitForClock();
+      return;
+    }
     this.publish(mqttTopic(this.options.vehicle, 'event'), Buffer.from(event.json), false);
     this.events = this.takeOff(event.sequence, tries, (again) => {
       this.events = undefined;
@@ -298,7 +302,7 @@ export class Uplink {
   /** The oldest rows as they go up: as many as the budget of the day has room for. */
   private fittingBatch(rowsMax: number): { batch: TelemetryBatch; payload: Buffer } | undefined {
     const { outbox, batchBytes, compression, clock } = this.options;
-    this.rowsWait = undefined;
+    this.waiting = undefined;
     const now = clock.wallMs();
     const room = this.budget.left(now) - costOf(this.telemetryTopic, 0);
     for (let rows = rowsMax; ;) {
@@ -324,7 +328,7 @@ export class Uplink {
     const nextDay = now + this.budget.nextDayMs(now);
     // A day is longer than a clock may be trusted for: it could be set meanwhile.
     this.resumeIn(Math.min(nextDay - now, BUDGET_LOOK_MS));
-    this.rowsWait = new CardanError(
+    this.waiting = new CardanError(
       'UPLINK_BUDGET',
       `${this.budget.spent(now)} of ${this.budget.bytesMax} bytes of today (UTC) have been sent; ` +
         `${this.options.outbox.pendingRows} rows wait until tomorrow, events go on. ` +
@@ -332,19 +336,20 @@ export class Uplink {
     );
     if (this.budgetSaid === nextDay) return;
     this.budgetSaid = nextDay;
-    this.options.onProblem(this.rowsWait);
+    this.options.onProblem(this.waiting);
   }
 
   private waitForClock(): void {
+    const { outbox } = this.options;
     this.resumeIn(CLOCK_LOOK_MS);
-    this.rowsWait = new CardanError(
+    this.waiting = new CardanError(
       'CLOCK_UNKNOWN',
-      `The computer's clock has not been set: ${this.options.outbox.pendingRows} rows wait until it is, and get their ` +
-        'right times then. Check that it reaches a time server.',
+      `The computer's clock has not been set: ${outbox.pendingRows} rows and ${outbox.pendingEvents} events wait until ` +
+        'it is, and get their right times then. Check that it reaches a time server.',
     );
     if (this.clockSaid) return;
     this.clockSaid = true;
-    this.options.onProblem(this.rowsWait);
+    this.options.onProblem(this.waiting);
   }
 
   private get telemetryTopic(): string {
@@ -385,11 +390,13 @@ export class Uplink {
 
   private checkDrained(): void {
     const { outbox, onProblem } = this.options;
-    const { draining, rowsWait } = this;
-    if (draining === undefined || outbox.pendingEvents > 0 || this.rows !== undefined) return;
-    if (outbox.pendingRows > 0) {
-      if (rowsWait === undefined) return;
-      onProblem(rowsWait);
+    const { draining, waiting } = this;
+    if (draining === undefined || this.rows !== undefined || this.events !== undefined) return;
+    const [pendingRows, pendingEvents] = [outbox.pendingRows, outbox.pendingEvents];
+    if (pendingRows > 0 || pendingEvents > 0) {
+      if (!this.ready || waiting === undefined) return;
+      if (pendingEvents > 0 && outbox.nextEvents(1).length > 0) return;
+      onProblem(waiting);
     }
     this.draining = undefined;
     draining.resolve();
