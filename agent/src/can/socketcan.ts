@@ -90,7 +90,7 @@ export class SocketCanSource implements CanBus {
         stdio: ['ignore', 'ignore', 'pipe'],
       },
     );
-    const ended = await endOf(child);
+    const ended = await endOf(child, 'cansend');
     if (ended.status !== 0)
       throw new CardanError('CAN_SEND_FAILED', `Cannot send on ${name}: ${ended.words}. Is it up?`);
   }
@@ -109,7 +109,7 @@ export class SocketCanSource implements CanBus {
       { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, LC_ALL: 'C' } },
     );
     child.once('spawn', () => this.#enter('open'));
-    const ended = endOf(child);
+    const ended = endOf(child, 'candump');
     const stop = () => void child.kill();
     signal.addEventListener('abort', stop, { once: true });
     let opened = false;
@@ -198,7 +198,10 @@ function filterId(id: number): string {
 }
 
 /** Never rejects. */
-async function endOf(child: ChildProcess): Promise<{ status: number | null; words: string }> {
+async function endOf(
+  child: ChildProcess,
+  program: string,
+): Promise<{ status: number | null; words: string }> {
   let words = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     words = (words + text).slice(-500);
@@ -217,6 +220,6 @@ async function endOf(child: ChildProcess): Promise<{ status: number | null; word
     return { status: child.exitCode, words: 'there is no program candump here; install can-utils' };
   return {
     status: child.exitCode,
-    words: words.replace(SMALL_BUFFER, '').trim().replaceAll('\n', ' ') || `${child.spawnfile} has ended`,
+    words: words.replace(SMALL_BUFFER, '').trim().replaceAll('\n', ' ') || `${program} has ended`,
   };
 }
