@@ -31,6 +31,7 @@ try {
       '--release',
       '--arch=arm64',
       `--nodedir=${node}`,
+      '--jobs=2',
     ],
     {
       cwd: sqlite,
