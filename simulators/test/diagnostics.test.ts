@@ -13,7 +13,10 @@ import {
   type VehicleTroubleCodes,
 } from '@cardan/shared';
 import { SqliteEventLog, type EventLog, type LogRecord } from '@cardan/shared/event-log';
+import { mapAllSignals, parseDbc } from '@cardan/agent';
+import { openSource } from '../../agent/src/can/open-source.ts';
 import { UdpMulticastSource } from '../../agent/src/can/udp-multicast.ts';
+import { Diagnostics } from '../../agent/src/diagnostics/diagnostics.ts';
 import { freePorts } from '../../ops/free-ports.ts';
 import { EcuSimulator, type EcuState } from '../src/ecu.ts';
 
@@ -206,6 +209,37 @@ describe('cardan-agent run --obd --j1939', () => {
       }
     },
   );
+
+  it('tells the VIN again only when it is another one', async () => {
+    const { state, port } = await controlUnit();
+    const can = [`udp:${GROUP}%lo:${port}`];
+    const dbc = parseDbc(DBC);
+    const obd = file('obd.yaml', 'trouble_codes_minutes: 60\nvin: true\n');
+    /** From a start until the trouble codes have come, which are asked for behind the VIN. */
+    const drive = async () => {
+      const vins: string[] = [];
+      const stopped = new AbortController();
+      const source = new Diagnostics({ obd, j1939: false, can, dbc, map: mapAllSignals(dbc) }).attach(
+        openSource(can, { speed: 1 }),
+        {
+          accept: () => undefined,
+          emit: (type, data) => {
+            if (type === 'io.cardan.vehicle.trouble-codes') stopped.abort();
+            else vins.push((data as { vin: string }).vin);
+          },
+        },
+        { dataDir: dir, onProblem: () => undefined },
+      );
+      for await (const frames of source.frames(stopped.signal))
+        // Answers are not handed on.
+        expect(frames.map(({ id }) => id)).not.toContain(0x7e8);
+      return vins;
+    };
+    expect(await drive()).toEqual(['WVWZZZ1JZ3W386752']);
+    expect(await drive()).toEqual([]);
+    state.vin = '1D4GP00R55B123456';
+    expect(await drive()).toEqual(['1D4GP00R55B123456']);
+  });
 
   it('refuses to ask a recording', async () => {
     const trip = file('trip.log', '(1.0) can0 100#0000\n');

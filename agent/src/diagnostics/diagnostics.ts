@@ -119,6 +119,7 @@ class DiagnosedSource implements CanSource {
   readonly #transport: J1939Transport | undefined;
   readonly #codes: TroubleCodeReports;
   readonly #held: HeldValues;
+  #telling: Promise<void> = Promise.resolve();
   /** Of the newest frame: the clock of the rows. */
   #time: number | undefined;
 
@@ -170,6 +171,7 @@ class DiagnosedSource implements CanSource {
       end.abort();
       this.#transport?.close();
       await asking;
+      await this.#telling;
     }
   }
 
@@ -182,7 +184,9 @@ class DiagnosedSource implements CanSource {
       send: (frame) => obd.bus.send(frame),
       timers,
       onValues: (values, pid) => this.#held.answer(pid, periods.get(pid) ?? 0, values, this.#now()),
-      onVin: (vin) => void this.#identified(vin),
+      onVin: (vin) => {
+        this.#telling = this.#identified(vin);
+      },
       codes: this.#codes,
       now: () => this.#now(),
       onProblem,

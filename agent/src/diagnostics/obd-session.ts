@@ -23,6 +23,10 @@ export interface ObdSessionOptions {
   silenceMs?: number;
 }
 
+/** While nobody answers (the bus is still being opened, control units start), pauses double from the first to the second. */
+const AGAIN_MS_FIRST = 2_000;
+const AGAIN_MS_MAX = 60_000;
+
 /** Asks the control units of one car for what the plan says, while the bus is awake. */
 export class ObdSession {
   readonly client: DiagnosticClient;
@@ -30,7 +34,7 @@ export class ObdSession {
   readonly #sleep: BusSleep;
   readonly #poller: ObdPoller | undefined;
   #vin: string | null = null;
-  #refusesUds = new Set<number>();
+  readonly #refusesUds = new Set<number>();
 
   constructor(options: ObdSessionOptions) {
     this.#options = options;
@@ -71,31 +75,37 @@ export class ObdSession {
     this.client.close();
   }
 
-  /** VIN and trouble codes: at once when the bus wakes up, then every so often. */
+  /** VIN and trouble codes: at once when the bus wakes up, then every so often; sooner while nobody answers. */
   async #askForCodes(signal: AbortSignal): Promise<void> {
     const { plan, timers } = this.#options;
-    if (plan.troubleCodesMs === null && !plan.vin) return;
-    // Without a period for codes only the VIN is asked for, until somebody tells it.
-    const periodMs = plan.troubleCodesMs ?? 60_000;
-    while (!signal.aborted) {
-      await this.#attempt(async () => {
-        if (!plan.vin || this.#vin !== null) return;
-        this.#vin = await readVin(this.client);
-        if (this.#vin !== null) this.#options.onVin(this.#vin);
-      });
-      if (plan.troubleCodesMs !== null && !signal.aborted) await this.#attempt(() => this.#codes(signal));
-      if (plan.troubleCodesMs === null && this.#vin !== null) return;
-      await pause(timers, periodMs, signal);
+    const periodMs = plan.troubleCodesMs ?? AGAIN_MS_MAX;
+    let againMs = AGAIN_MS_FIRST;
+    while (!signal.aborted && (plan.troubleCodesMs !== null || (plan.vin && this.#vin === null))) {
+      let answered = false;
+      if (plan.vin && this.#vin === null)
+        await this.#attempt(async () => void (answered = await this.#readVin()));
+      if (plan.troubleCodesMs !== null && !signal.aborted)
+        await this.#attempt(async () => void (answered = (await this.#codes(signal)) || answered));
+      if (answered) againMs = AGAIN_MS_FIRST;
+      await pause(timers, answered ? periodMs : Math.min(againMs, periodMs), signal);
+      if (!answered) againMs = Math.min(2 * againMs, AGAIN_MS_MAX);
     }
   }
 
-  async #codes(signal: AbortSignal): Promise<void> {
+  async #readVin(): Promise<boolean> {
+    this.#vin = await readVin(this.client);
+    if (this.#vin === null) return false;
+    this.#options.onVin(this.#vin);
+    return true;
+  }
+
+  /** Whether anybody has answered. */
+  async #codes(signal: AbortSignal): Promise<boolean> {
     const { plan, codes, now } = this.#options;
     const stored = await readStoredCodes(this.client);
     for (const [unit, list] of stored) codes.stored(unit, list, now());
-    if (!plan.uds) return;
-    for (const unit of stored.keys()) {
-      if (signal.aborted) return;
+    for (const unit of plan.uds ? stored.keys() : []) {
+      if (signal.aborted) break;
       if (this.#refusesUds.has(unit)) continue;
       await this.#attempt(async () => {
         try {
@@ -108,6 +118,7 @@ export class ObdSession {
         }
       });
     }
+    return stored.size > 0;
   }
 
   async #attempt(work: () => Promise<void>): Promise<void> {

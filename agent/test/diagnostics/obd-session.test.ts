@@ -7,20 +7,27 @@ import { ObdSession } from '../../src/diagnostics/obd-session.ts';
 import { TroubleCodeReports } from '../../src/diagnostics/trouble-code-reports.ts';
 import { FakeTimers } from '../fake-timers.ts';
 
-/** A session on a bus where nobody answers, and what it has sent, by the clock's seconds. */
-function session(plan: string) {
+/** A session on a bus where one control unit gives these answers, and what it has sent, by the clock's seconds. */
+function session(plan: string, answers: Record<string, string> = {}) {
   const timers = new FakeTimers();
   const sent: { seconds: number; data: string }[] = [];
   const vins: string[] = [];
   const told: VehicleTroubleCodes[] = [];
+  const frame = (id: number, hex = '00'): CanFrame => ({
+    time: 0,
+    id,
+    extended: false,
+    fd: false,
+    data: Buffer.from(hex, 'hex'),
+  });
   const obd = new ObdSession({
     plan: parseObd(plan, 'obd.yaml'),
     send: async ({ id, data }) => {
       if (id !== 0x7df) return; // a flow control
-      sent.push({
-        seconds: timers.now() / 1000,
-        data: Buffer.from(data.subarray(1, 1 + data[0]!)).toString('hex'),
-      });
+      const request = Buffer.from(data.subarray(1, 1 + data[0]!)).toString('hex');
+      sent.push({ seconds: timers.now() / 1000, data: request });
+      const answer = answers[request];
+      if (answer !== undefined) timers.after(10, () => obd.receive(frame(0x7e8, answer)));
     },
     timers,
     onValues: () => undefined,
@@ -35,13 +42,6 @@ function session(plan: string) {
     stop.abort();
     await timers.advance(10_000);
     await running;
-  });
-  const frame = (id: number, hex = '00'): CanFrame => ({
-    time: 0,
-    id,
-    extended: false,
-    fd: false,
-    data: Buffer.from(hex, 'hex'),
   });
   return { timers, sent, vins, told, receive: (id: number, hex?: string) => obd.receive(frame(id, hex)) };
 }
@@ -67,7 +67,7 @@ describe('asking while the bus is awake', () => {
   });
 
   it('does not stop while there are frames, and asks for codes at each period', async () => {
-    const { timers, sent, receive } = session('trouble_codes_minutes: 1\n');
+    const { timers, sent, receive } = session('trouble_codes_minutes: 1\n', { '03': '0243000000000000' });
     for (let second = 0; second < 185; second++) {
       receive(0x100);
       await timers.advance(1000);
@@ -75,10 +75,19 @@ describe('asking while the bus is awake', () => {
     expect(sent.filter(({ data }) => data === '03').length).toBe(4);
   });
 
+  it('asks again soon, then more and more slowly, while nobody answers', async () => {
+    const { timers, sent, receive } = session('trouble_codes_minutes: 10\n');
+    for (let second = 0; second < 190; second++) {
+      receive(0x100);
+      await timers.advance(1000);
+    }
+    expect(sent.map(({ seconds }) => Math.floor(seconds))).toEqual([0, 2, 6, 14, 31, 63, 123, 183]);
+  });
+
   it('tries a silent bus as often as the plan says', async () => {
     const { timers, sent } = session('trouble_codes_minutes: 10\nprobe_minutes: 5\n');
     await timers.advance(21 * 60_000);
-    expect(sent.map(({ seconds }) => Math.round(seconds / 60))).toEqual([0, 5, 10, 16, 21]);
+    expect([...new Set(sent.map(({ seconds }) => Math.round(seconds / 60)))]).toEqual([0, 5, 10, 16, 21]);
   });
 
   it('asks for the VIN until somebody tells it, and then no more', async () => {
@@ -89,9 +98,9 @@ describe('asking while the bus is awake', () => {
         await timers.advance(1000);
       }
     };
-    await wakeFor(59);
+    await wakeFor(2);
     expect(sent.map(({ data }) => data)).toEqual(['0902']);
-    await timers.advance(1300);
+    await timers.advance(400);
     expect(sent.length).toBe(2);
     // ISO-TP: 20 bytes in a first frame and two consecutive ones; the published example of a VIN.
     receive(0x7e8, '1014490201314434');
