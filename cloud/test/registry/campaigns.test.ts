@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
-import { recordToEvent } from '@cardan/shared';
+import { cloudEvent, eventToRecord, recordToEvent } from '@cardan/shared';
 import type { LogRecord } from '@cardan/shared/event-log';
 import { CampaignProjection } from '../../src/registry/campaign-projection.ts';
 import { campaignDocument, publishCampaign, withdrawCampaign } from './campaign-fixture.ts';
@@ -150,6 +150,45 @@ test('decisions on models and campaigns count in one generation', async () => {
     active: { version: '1' },
     campaigns: [],
   });
+});
+
+test('models and campaigns that are published at the same moment are all signed in the end', async () => {
+  const { url } = await registry();
+  const ids = ['a', 'b', 'c', 'd'];
+  await Promise.all(
+    ids.flatMap((id, i) => [
+      publishCampaign(url, campaignDocument({ id })),
+      publish(url, testModel(String(i + 1))),
+    ]),
+  );
+  const paths = Object.keys(await targets(url));
+  expect(paths.filter((path) => path.startsWith('campaigns/')).sort()).toEqual(
+    ids.map((id) => `campaigns/${id}/1.json`),
+  );
+  expect(paths.filter((path) => path.endsWith('manifest.json'))).toHaveLength(4);
+  const { generation } = (await desired(url, 'car-1')) as { generation: number };
+  expect(generation).toBe(8); // each decision has a number of its own
+});
+
+test('a fleet has a bounded number of campaigns at once', async () => {
+  const dir = tempDir();
+  const first = await registry({ dir });
+  const events = Array.from({ length: 1000 }, (_, i) =>
+    eventToRecord(
+      `c${i}`,
+      cloudEvent(
+        'io.cardan.campaign.published',
+        { source: '/services/registry', id: `published-${i}`, time: 0 },
+        { generation: i + 1, document: campaignDocument({ id: `c${i}` }) },
+      ),
+    ),
+  );
+  await first.log.append('campaigns', events);
+  await expect.poll(() => json(`${first.url}/health`)).toMatchObject({ campaigns: 1000 });
+  expect(await publishCampaign(first.url, campaignDocument())).toBe(422);
+  expect(await publishCampaign(first.url, campaignDocument({ id: 'c7', version: '2' }))).toBe(201);
+  await withdrawCampaign(first.url, 'c7');
+  expect(await publishCampaign(first.url, campaignDocument())).toBe(201);
 });
 
 test('after a restart everything is as before, and nothing is signed anew', async () => {
