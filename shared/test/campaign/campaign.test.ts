@@ -239,6 +239,11 @@ describe('The vehicles of a campaign', () => {
     expect(isForVehicle(campaign, { id: 'van-7' })).toBe(false);
   });
 
+  it('may have any id that a vehicle can have', () => {
+    const vehicles = { ids: ['fleet_1:van.7-a'] };
+    expect(isForVehicle(readCampaign({ ...DOCUMENT, vehicles }), { id: 'fleet_1:van.7-a' })).toBe(true);
+  });
+
   it('are everybody with "all"', () => {
     expect(isForVehicle(readCampaign({ ...DOCUMENT, vehicles: 'all' }), { id: 'x' })).toBe(true);
   });
