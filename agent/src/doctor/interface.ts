@@ -8,7 +8,7 @@ interface Link {
     info_kind?: string;
     info_data?: {
       state?: string;
-      bittiming?: { bitrate?: number; sample_point?: string | number };
+      bittiming?: { bitrate?: number };
       berr_counter?: { tx?: number; rx?: number };
     };
   };

@@ -205,7 +205,7 @@ describe('bus and DBC coverage', () => {
     expect(checkDbc(join(dir, 'none.dbc'), undefined).findings.list).toMatchObject([{ status: 'fail' }]);
   });
 
-  // As iproute2 6.1 prints it on a Raspberry Pi with an MCP2515, shortened.
+  // The keys and states are those of iproute2 (ip/iplink_can.c); there is no CAN hardware here.
   const link = (flags: string[], data: object, kind = 'can') =>
     JSON.stringify([{ ifname: 'can0', flags, linkinfo: { info_kind: kind, info_data: data } }]);
   const bitrate = { bittiming: { bitrate: 500000, sample_point: '0.875' } };
@@ -298,7 +298,7 @@ describe('broker', () => {
 });
 
 describe('clock', () => {
-  /** What chronyc 4.3 prints, shortened. */
+  /** Two of the lines of `chronyc tracking`, by its manual. */
   const chrony = (leap: string) => `Reference ID    : C0248F82 (192.36.143.130)\nLeap status     : ${leap}\n`;
   const run =
     (programs: Record<string, string>) =>
