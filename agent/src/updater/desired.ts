@@ -8,7 +8,7 @@ export function parseDesired(bytes: Uint8Array): VehicleDesired {
   const bad = (cause?: unknown) =>
     new CardanError(
       'EVENT_MALFORMED',
-      'A desired state needs "generation" and "active" with name and version; "candidate" may be the same.',
+      'A desired state needs "generation" and "active" with name and version.',
       {
         cause,
       },
@@ -21,17 +21,21 @@ export function parseDesired(bytes: Uint8Array): VehicleDesired {
   }
   const { generation, active, candidate, campaigns } = value ?? {};
   if (generation === undefined || !Number.isSafeInteger(generation) || generation < 0) throw bad();
-  const modelRef = (ref: ModelRef | null | undefined): ModelRef | null => {
-    if (ref === null) return null;
-    if (typeof ref?.name !== 'string' || typeof ref.version !== 'string') throw bad();
-    return { name: ref.name, version: ref.version };
-  };
+  const wanted = modelRef(active);
+  if (active !== null && wanted === null) throw bad();
   return {
     generation,
-    active: modelRef(active),
+    active: wanted,
     ...campaignRefs(campaigns),
+    // One that is no model is none: the active model must not suffer.
     ...(candidate === undefined ? {} : { candidate: modelRef(candidate) }),
   };
+}
+
+function modelRef(ref: Partial<ModelRef> | null | undefined): ModelRef | null {
+  return typeof ref?.name === 'string' && typeof ref.version === 'string'
+    ? { name: ref.name, version: ref.version }
+    : null;
 }
 
 /**
