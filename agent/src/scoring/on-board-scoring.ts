@@ -130,7 +130,6 @@ export class OnBoardScoring {
     const before = this.active;
     // Its statistics so far are in pairs with the model that was active.
     this.endPeriod();
-    if (this.shadow?.running.loaded.address === loaded.address) this.endShadow();
     if (before !== undefined && before.loaded.address !== loaded.address)
       if (before.hasScored || !(this.lastGood?.hasScored ?? false)) this.lastGood = before;
     if (this.lastGood?.loaded.address === loaded.address) this.lastGood = undefined;
@@ -213,6 +212,9 @@ export class OnBoardScoring {
   }
 
   private setActive(running: RunningModel | undefined): void {
+    // Beside itself it would tell nothing.
+    if (this.shadow !== undefined && this.shadow.running.loaded.address === running?.loaded.address)
+      this.endShadow();
     this.active = running;
     this.alarm = running && new Alarm(running.loaded.model.manifest.alarm, this.alarmStands);
   }
@@ -224,6 +226,8 @@ export class OnBoardScoring {
 
   private stopped({ ref, address }: LoadedModel, role: ModelRole, reason: StopReason): void {
     this.counts.stopped++;
+    // A shadow may be the model that was active before.
+    if (this.lastGood?.loaded.address === address) this.lastGood = undefined;
     const activeAddress = this.active?.loaded.address ?? null;
     this.options.onStopped({ model: ref, role, ...reason, address, activeAddress });
   }

@@ -176,8 +176,10 @@ export class Updater {
     if (this.shadowing === address) this.shadowing = undefined;
     if (this.running === address) this.running = activeAddress ?? undefined;
     void this.exclusive(async () => {
-      let error: Failure = { code, message };
-      const failed = (cause: unknown) => (error = problemOf(cause));
+      const error: Failure = { code, message };
+      const failed = (cause: unknown) => {
+        error.message += ` ${problemOf(cause).message}`;
+      };
       // It counts in memory at once, so this goes on also when the disk takes no writes.
       await store.giveUp(address, code, message).catch(failed);
       await this.goBack(store).catch(failed);

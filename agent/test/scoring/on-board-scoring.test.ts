@@ -118,6 +118,42 @@ test('where the last good one fails too, none is left, and each has said so', ()
   expect(car.drive(rows, 200)).toEqual(right.slice(200));
 });
 
+test('a model that failed as the shadow is not gone back to', () => {
+  const car = new Recorded();
+  let down = false;
+  const one = version(
+    '1',
+    withEachRow(() => {
+      if (down) throw new RangeError('out of memory');
+    }),
+  );
+  car.scoring.activate(one);
+  car.drive(rows, 0, 20);
+  car.scoring.activate(version('2', failingAt(200)));
+  car.scoring.shadowWith(one);
+  car.drive(rows, 20, 50);
+  down = true;
+  car.drive(rows, 50, 60);
+  down = false;
+  expect(car.drive(rows, 60, 300).slice(-50).every(Number.isNaN)).toBe(true);
+  expect(car.stopped).toMatchObject([
+    { address: '1', role: 'shadow', activeAddress: '2' },
+    { address: '2', role: 'active', activeAddress: null },
+  ]);
+});
+
+test('a shadow that takes over from a stopped model is no shadow any more', () => {
+  const car = new Recorded();
+  car.scoring.activate(version('1'));
+  car.drive(rows, 0, 20);
+  car.scoring.activate(version('2', failingAt(200)));
+  car.scoring.shadowWith(version('1'));
+  expect(car.drive(rows, 20)).toEqual(right.slice(20));
+  expect(car.scoring.activeModel).toEqual({ name: 'test', version: '1' });
+  expect(car.scoring.shadowModel).toBeNull();
+  expect(car.shadows.every(({ active }) => active?.version === '2')).toBe(true);
+});
+
 test('the alarm passes on, so that one event stays one alarm', () => {
   const hot = { times: rows.times, values: rows.values.slice() };
   for (let row = 60; row < 400; row++) hot.values[row * 3 + 2]! += 60;
