@@ -29,13 +29,18 @@ import { Diagnostics } from './diagnostics/diagnostics.ts';
 import { doctorCommand } from './doctor/doctor.ts';
 import { encodeCommand } from './encode.ts';
 import { SdNotify } from './sd-notify.ts';
+import {
+  storeAndForward,
+  storeAndForwardOptions,
+  type StoreAndForwardOptions,
+} from './uplink/command-options.ts';
 import { mapAllSignals, readVssMap } from './vss.ts';
 
 const program = new Command('cardan-agent')
   .description('The in-car agent: reads CAN, scores on board, stores and forwards over MQTT.')
   .version(AGENT_VERSION);
 
-interface RunOptions extends MqttFiles {
+interface RunOptions extends MqttFiles, StoreAndForwardOptions {
   campaign: string[];
   attribute: Record<string, string>;
   can: string[];
@@ -110,7 +115,7 @@ function runOptions(command: Command): Command {
     );
 }
 
-runOptions(program.command('run'))
+storeAndForwardOptions(runOptions(program.command('run')))
   .description('Run the agent until its source ends or it is stopped.')
   .action(run);
 
@@ -209,6 +214,7 @@ async function run(options: RunOptions): Promise<void> {
     mqttUrl: options.mqtt,
     connection: mqttConnection(options),
     rowPeriodMs: options.period,
+    ...storeAndForward(options),
     campaigns: options.campaign.map(readCampaignFile),
     attributes: options.attribute,
     ...(options.registry === undefined || options.root === undefined
