@@ -1,5 +1,6 @@
 import { CardanError, messageOf, parseCloudEvent, systemCode, type TelemetryBatch } from '@cardan/shared';
 import { AGENT_DEFAULTS } from './config.ts';
+import { AckedRanges } from './outbox/acked.ts';
 import { makeBatch, type BatchRow } from './outbox/batch.ts';
 import { systemClock, type Clock } from './outbox/clock.ts';
 import { ClockWatch, type Correction } from './outbox/clock-watch.ts';
@@ -61,19 +62,8 @@ export interface OutboxBatch extends TelemetryBatch {
 /** While the disk takes nothing, it is asked again this often; `flush()` asks at once. */
 const RETRY_MS = 1000;
 
-/** Acknowledgements that could not be written down; beyond this the oldest are forgotten, and sent again: copies only. */
-const ACKS_MAX = 1000;
-
 /** Corrections of the clock that could not be written down. It is set once, as a rule. */
 const CORRECTIONS_MAX = 100;
-
-/** Sequence numbers that are in the log and could not be deleted yet. */
-interface Acked {
-  first: number;
-  last: number;
-  /** How many of them are in the file. */
-  count: number;
-}
 
 const persists = ({ context }: NewRow) => context.persistence !== 'memory';
 const isVolatile = (row: NewRow) => !persists(row);
@@ -95,7 +85,7 @@ export class Outbox {
   private retry: NodeJS.Timeout | undefined;
   /** Losses in memory that are not in the file yet. */
   private readonly lost = new Map<string, Dropped>();
-  private readonly acked: { rows: Acked[]; events: Acked[] } = { rows: [], events: [] };
+  private readonly acked = { rows: new AckedRanges(), events: new AckedRanges() };
   private watch: ClockWatch;
   /** Corrections that could not be written down yet; what is read from the file gets them on its way. */
   private readonly corrections: Correction[] = [];
@@ -124,7 +114,7 @@ export class Outbox {
 
   /** Rows that are not yet acknowledged, those in memory included. */
   get pendingRows(): number {
-    return (this.store?.rowCount ?? 0) - sum(this.acked.rows) + this.memory.length;
+    return (this.store?.rowCount ?? 0) - this.acked.rows.count + this.memory.length;
   }
 
   /** Bytes of the rows in the file, with what they cost in it. */
@@ -133,7 +123,7 @@ export class Outbox {
   }
 
   get pendingEvents(): number {
-    return (this.store?.eventCount ?? 0) - sum(this.acked.events) + this.memoryEvents.length;
+    return (this.store?.eventCount ?? 0) - this.acked.events.count + this.memoryEvents.length;
   }
 
   /** Whether the disk takes nothing, so that rows wait in memory. */
@@ -262,7 +252,7 @@ export class Outbox {
       const run: BatchRow[] = [];
       for (const row of store.run(first, rows)) {
         // It ends where something acknowledged could not be deleted yet.
-        if (store.timeUnknown(row) || inside(this.acked.rows, row.sequence) !== undefined) break;
+        if (store.timeUnknown(row) || this.acked.rows.has(row.sequence)) break;
         run.push({ ...row, time: this.rightTime(row, store) });
       }
       return makeBatch(store.epoch, store.contexts.get(first.context), run);
@@ -275,8 +265,8 @@ export class Outbox {
     this.dropTooOld();
     return this.guard((store) => {
       const events: ReadyEvent[] = [];
-      for (const { boot, monotonic, ...event } of store.nextEvents(eventsMax + sum(this.acked.events)))
-        if (inside(this.acked.events, event.sequence) === undefined)
+      for (const { boot, monotonic, ...event } of store.nextEvents(eventsMax + this.acked.events.count))
+        if (!this.acked.events.has(event.sequence))
           events.push(boot === store.boots.id ? this.rightEvent(event, monotonic) : event);
       if (!store.boots.heldBack)
         events.push(...this.memoryEvents.map((event) => readyEvent(event, store.epoch)));
@@ -287,10 +277,7 @@ export class Outbox {
   /** Whether this event still waits for its acknowledgement. */
   hasEvent(sequence: number): boolean {
     if (this.memoryEvents.some((event) => event.sequence === sequence)) return true;
-    return (
-      inside(this.acked.events, sequence) === undefined &&
-      this.guard((store) => store.hasEvent(sequence), false)
-    );
+    return !this.acked.events.has(sequence) && this.guard((store) => store.hasEvent(sequence), false);
   }
 
   /** These rows are in the log: they can go. Both ends inclusive. */
@@ -370,8 +357,8 @@ export class Outbox {
       this.store === undefined ? 'Rows that it holds are' : `About ${this.store.rowCount} rows in it are`;
     this.store?.abandon();
     this.store = undefined;
-    this.acked.rows = [];
-    this.acked.events = [];
+    this.acked.rows.clear();
+    this.acked.events.clear();
     this.corrections.length = 0;
     for (const waiting of [...this.memory.all, ...this.memoryEvents]) waiting.sequence = 0;
     const kept = setAside(path, clock.wallMs());
@@ -452,10 +439,10 @@ export class Outbox {
     if (this.corrections.length > 0) store.correct(this.corrections);
     this.corrections.length = 0;
     for (const kind of ['rows', 'events'] as const)
-      for (let range = this.acked[kind][0]; range !== undefined; range = this.acked[kind][0]) {
-        if (kind === 'rows') store.removeRows(range.first, range.last);
-        else store.removeEvents(range.first, range.last);
-        this.acked[kind].shift();
+      for (let { oldest } = this.acked[kind]; oldest !== undefined; { oldest } = this.acked[kind]) {
+        if (kind === 'rows') store.removeRows(oldest.first, oldest.last);
+        else store.removeEvents(oldest.first, oldest.last);
+        this.acked[kind].removeOldest();
       }
     this.insertEvents(store);
     const rows = this.memory.all.filter(persists);
@@ -550,16 +537,7 @@ export class Outbox {
     }, false);
     if (done) return;
     // The disk takes not even a deletion. They are not sent again, and deleted when it does.
-    const ranges = this.acked[kind];
-    const known = inside(ranges, first);
-    const from = known === undefined ? first : known.last + 1;
-    if (from > last) return;
-    const count = this.guard((store) => store.count(kind, from, last), 0);
-    const before = ranges.at(-1);
-    if (before !== undefined && before.last + 1 === from) {
-      before.last = last;
-      before.count += count;
-    } else if (ranges.push({ first: from, last, count }) > ACKS_MAX) ranges.shift();
+    this.acked[kind].add(first, last, (from, to) => this.guard((store) => store.count(kind, from, to), 0));
   }
 
   /** In memory, too, the oldest of the lowest priority go first. */
@@ -588,22 +566,11 @@ export class Outbox {
   /** The oldest row that is not acknowledged, and can be sent from where it is. */
   private oldest(store: OutboxStore): StoredRow | NewRow | undefined {
     let stored = store.oldestRow(0);
-    for (let range; stored !== undefined;) {
-      range = inside(this.acked.rows, stored.sequence);
-      if (range === undefined) break;
-      stored = store.oldestRow(range.last + 1);
-    }
+    for (let end; stored !== undefined && (end = this.acked.rows.endOf(stored.sequence)) !== undefined;)
+      stored = store.oldestRow(end + 1);
     // What this turn has yet to write comes before anything that was recorded after it.
     const [held] = this.memory.all;
     if (held === undefined || !(this.inMemory || isVolatile(held))) return stored;
     return stored === undefined || held.sequence < stored.sequence ? held : stored;
   }
-}
-
-function inside(ranges: readonly Acked[], sequence: number): Acked | undefined {
-  return ranges.find(({ first, last }) => first <= sequence && sequence <= last);
-}
-
-function sum(ranges: readonly Acked[]): number {
-  return ranges.reduce((all, { count }) => all + count, 0);
 }
