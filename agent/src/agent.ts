@@ -417,10 +417,28 @@ export class Agent {
         outboxRows: this.outbox.pendingRows,
         dropped: this.outbox.dropped,
         droppedBy: this.outbox.droppedBy,
+        ...this.figures(),
         frames: { ...this.frames },
         ...(this.source?.counters === undefined ? {} : { buses: this.source.counters }),
       },
     });
+  }
+
+  /** A few of the figures that its metrics have, for who cannot reach these. */
+  private figures(): Pick<
+    VehicleReported['agent'],
+    'rows' | 'cpuSeconds' | 'memoryBytes' | 'outboxFileBytes' | 'score' | 'alarmActive'
+  > {
+    const { user, system } = process.cpuUsage();
+    const score = this.lastScore;
+    return {
+      rows: this.rowsSampled,
+      cpuSeconds: (user + system) / 1e6,
+      memoryBytes: process.memoryUsage.rss(),
+      outboxFileBytes: this.outboxFileBytes,
+      score: Number.isFinite(score) ? score : null,
+      alarmActive: this.alarmActive,
+    };
   }
 
   /** Puts an event of this vehicle into the outbox. */

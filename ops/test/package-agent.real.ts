@@ -48,6 +48,7 @@ describe('the tarball of the agent', () => {
       'network/80-can0.network',
       'network/80-can0.link',
       'network/80-can.rules',
+      'network/80-cardan-can.conf',
       'install.sh',
       'uninstall.sh',
       'README.md',
@@ -116,6 +117,7 @@ describe('the tarball of the agent', () => {
     run(join(folder, 'install.sh'));
     expect(readFileSync(settings, 'utf8')).toBe('CARDAN_VEHICLE=mine\n');
     expect(existsSync(join(root, 'etc/systemd/network/80-can0.network'))).toBe(true);
+    expect(existsSync(join(root, 'etc/sysctl.d/80-cardan-can.conf'))).toBe(true);
     const installed = join(root, 'opt/cardan-agent/bin/cardan-agent');
     expect(execFileSync(installed, ['--version'], { encoding: 'utf8' })).toBe(agent('--version'));
 

@@ -186,6 +186,14 @@ export interface VehicleReported {
     dropped: { rows: number; events: number };
     /** The same by campaign, those with losses only; what belongs to none is under the empty name. */
     droppedBy?: Record<string, { rows: number; events: number }>;
+    /** Since boot: rows sampled, seconds of CPU, bytes in RAM now; and bytes of the outbox on disk. As in its metrics. */
+    rows?: number;
+    cpuSeconds?: number;
+    memoryBytes?: number;
+    outboxFileBytes?: number;
+    /** Of the newest row; null while no model scores. */
+    score?: number | null;
+    alarmActive?: boolean;
     /** CAN frames since boot. */
     frames: { received: number; unknown: number; malformed: number };
     /** The same of each bus, by the name that the car has for it. */

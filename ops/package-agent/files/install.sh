@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the agent of this folder to /opt/cardan-agent. Again to update: settings and data stay.
-#   sudo ./install.sh [--can-hat]     --can-hat: also brings can0 up at 500 kbit/s (systemd-networkd)
+#   sudo ./install.sh [--can-hat]     --can-hat: also brings can0 up at 500 kbit/s (systemd-networkd), with room for bursts
 # DESTDIR puts everything below another root, and starts nothing.
 set -eu
 here=$(dirname "$(readlink -f "$0")")
@@ -35,8 +35,10 @@ if [ "$hat" = yes ]; then
   mkdir -p "$root/etc/systemd/network" "$root/etc/udev/rules.d"
   cp "$here/network/80-can0.network" "$here/network/80-can0.link" "$root/etc/systemd/network/"
   cp "$here/network/80-can.rules" "$root/etc/udev/rules.d/"
+  mkdir -p "$root/etc/sysctl.d"
+  cp "$here/network/80-cardan-can.conf" "$root/etc/sysctl.d/"
 fi
 [ -z "$root" ] || exit 0
 systemctl daemon-reload
-if [ "$hat" = yes ]; then systemctl enable systemd-networkd; systemctl restart systemd-networkd; fi
+if [ "$hat" = yes ]; then sysctl -q -p /etc/sysctl.d/80-cardan-can.conf; systemctl enable systemd-networkd; systemctl restart systemd-networkd; fi
 echo "Installed. Edit /etc/cardan-agent/agent.env, then: systemctl enable --now cardan-agent"

@@ -14,7 +14,7 @@ done
 [ -n "$root" ] || systemctl disable --now cardan-agent 2>/dev/null || true
 rm -f "$root/etc/systemd/system/cardan-agent.service" "$root/usr/local/bin/cardan-agent" \
   "$root/etc/systemd/network/80-can0.network" "$root/etc/systemd/network/80-can0.link" \
-  "$root/etc/udev/rules.d/80-can.rules"
+  "$root/etc/udev/rules.d/80-can.rules" "$root/etc/sysctl.d/80-cardan-can.conf"
 rm -rf "$root/opt/cardan-agent"
 if [ "$purge" = yes ]; then
   rm -rf "$root/etc/cardan-agent" "$root/var/lib/cardan-agent" "$root/var/lib/private/cardan-agent"
