@@ -1,26 +1,20 @@
-import { CardanError, messageOf, parseCloudEvent, systemCode, type TelemetryBatch } from '@cardan/shared';
+import { CardanError, messageOf, parseCloudEvent, systemCode } from '@cardan/shared';
 import { AGENT_DEFAULTS } from './config.ts';
 import { AckedRanges } from './outbox/acked.ts';
-import { makeBatch, type BatchRow } from './outbox/batch.ts';
+import { makeBatch, type BatchRow, type OutboxBatch } from './outbox/batch.ts';
 import { systemClock, type Clock } from './outbox/clock.ts';
 import { ClockWatch, type Correction } from './outbox/clock-watch.ts';
 import {
+  defaultPriority,
   inOrder,
   readyEvent,
   withTime,
   type MakeEvent,
-  type NewEvent,
   type ReadyEvent,
 } from './outbox/event.ts';
 import { isCorrupt, isDiskTrouble, setAside } from './outbox/file.ts';
-import { MemoryRows } from './outbox/memory.ts';
-import {
-  PRIORITY_DEFAULT,
-  type Compression,
-  type Dropped,
-  type NewRow,
-  type RowContext,
-} from './outbox/row.ts';
+import { MemoryEvents, MemoryRows } from './outbox/memory.ts';
+import { type Dropped, type NewRow, type RowContext } from './outbox/row.ts';
 import { OutboxStore, type StoredRow } from './outbox/store.ts';
 
 export {
@@ -54,11 +48,6 @@ export interface OutboxOptions {
   onProblem?: (error: CardanError) => void;
 }
 
-/** What goes up at once, and how it is compressed if it names that. */
-export interface OutboxBatch extends TelemetryBatch {
-  compression?: Compression;
-}
-
 /** While the disk takes nothing, it is asked again this often; `flush()` asks at once. */
 const RETRY_MS = 1000;
 
@@ -80,7 +69,7 @@ export class Outbox {
   /** Undefined while the file cannot be opened, since its disk is full. */
   private store: OutboxStore | undefined;
   private readonly memory = new MemoryRows();
-  private memoryEvents: NewEvent[] = [];
+  private readonly memoryEvents = new MemoryEvents();
   private flushing: NodeJS.Immediate | undefined;
   private retry: NodeJS.Timeout | undefined;
   /** Losses in memory that are not in the file yet. */
@@ -200,14 +189,14 @@ export class Outbox {
     const { priority, campaign = '' }: { priority?: number; campaign?: string } =
       typeof options === 'number' ? { priority: options } : options;
     const { watch } = this;
-    const made = this.options.clock.monotonicMs();
     let right: number | undefined;
-    this.memoryEvents.push({
+    const sequence = this.store?.takeEventNumber() ?? 0;
+    this.memoryEvents.add({
       make,
-      sequence: this.store?.takeEventNumber() ?? 0,
-      priority,
+      sequence,
+      priority: priority ?? defaultPriority(make({ epoch: this.epoch, sequence })),
       campaign,
-      monotonic: made,
+      monotonic: this.options.clock.monotonicMs(),
       // Asked once: the clock may be set again.
       rightTime: (time) => (right ??= watch.right(time)),
     });
@@ -269,14 +258,14 @@ export class Outbox {
         if (!this.acked.events.has(event.sequence))
           events.push(boot === store.boots.id ? this.rightEvent(event, monotonic) : event);
       if (!store.boots.heldBack)
-        events.push(...this.memoryEvents.map((event) => readyEvent(event, store.epoch)));
+        events.push(...this.memoryEvents.all.map((event) => readyEvent(event, store.epoch)));
       return inOrder(events).slice(0, eventsMax);
     }, []);
   }
 
   /** Whether this event still waits for its acknowledgement. */
   hasEvent(sequence: number): boolean {
-    if (this.memoryEvents.some((event) => event.sequence === sequence)) return true;
+    if (this.memoryEvents.has(sequence)) return true;
     return !this.acked.events.has(sequence) && this.guard((store) => store.hasEvent(sequence), false);
   }
 
@@ -288,7 +277,7 @@ export class Outbox {
 
   /** These events are in the log: they can go. Both ends inclusive. */
   acknowledgeEvents(first: number, last: number): void {
-    this.memoryEvents = this.memoryEvents.filter(({ sequence }) => sequence < first || sequence > last);
+    this.memoryEvents.remove(first, last);
     this.acknowledge('events', first, last);
   }
 
@@ -346,7 +335,8 @@ export class Outbox {
     if (store === undefined) return;
     this.lastEpoch = store.epoch;
     for (const row of this.memory.all) if (row.sequence === 0) row.sequence = store.takeRowNumber();
-    for (const event of this.memoryEvents) if (event.sequence === 0) event.sequence = store.takeEventNumber();
+    for (const event of this.memoryEvents.all)
+      if (event.sequence === 0) event.sequence = store.takeEventNumber();
     if (store.boots.left !== undefined) this.watch = new ClockWatch(this.options.clock, store.boots.left);
   }
 
@@ -360,7 +350,7 @@ export class Outbox {
     this.acked.rows.clear();
     this.acked.events.clear();
     this.corrections.length = 0;
-    for (const waiting of [...this.memory.all, ...this.memoryEvents]) waiting.sequence = 0;
+    for (const waiting of [...this.memory.all, ...this.memoryEvents.all]) waiting.sequence = 0;
     const kept = setAside(path, clock.wallMs());
     this.store = new OutboxStore(this.options);
     this.opened();
@@ -459,9 +449,9 @@ export class Outbox {
   }
 
   private insertEvents(store: OutboxStore): void {
-    for (let event = this.memoryEvents[0]; event !== undefined; event = this.memoryEvents[0]) {
+    for (const event of [...this.memoryEvents.all]) {
       store.addEvent(readyEvent(event, store.epoch), event.campaign, event.monotonic);
-      this.memoryEvents.shift();
+      this.memoryEvents.removeOldest();
     }
   }
 
@@ -484,7 +474,7 @@ export class Outbox {
   private correct(correction: Correction): void {
     const { by, of } = correction;
     for (const row of this.memory.all) if (of(row.time, row.monotonic)) row.time = Math.max(0, row.time + by);
-    for (const event of this.memoryEvents) {
+    for (const event of this.memoryEvents.all) {
       const { rightTime, monotonic } = event;
       event.rightTime = (time) => {
         const before = rightTime(time);
@@ -548,14 +538,7 @@ export class Outbox {
       if (this.inMemory) gone.push(...this.memory.bound(memoryRowsMax, persists));
       for (const { context } of gone) this.count(context.campaign ?? '', 1, 0);
     }
-    while (this.memoryEvents.length > memoryEventsMax) {
-      let lowest = 0;
-      const priority = ({ priority = PRIORITY_DEFAULT }: NewEvent) => priority;
-      for (let i = 1; i < this.memoryEvents.length; i++)
-        if (priority(this.memoryEvents[i]!) < priority(this.memoryEvents[lowest]!)) lowest = i;
-      const [gone] = this.memoryEvents.splice(lowest, 1);
-      this.count(gone?.campaign ?? '', 0, 1);
-    }
+    for (const { campaign } of this.memoryEvents.bound(memoryEventsMax)) this.count(campaign, 0, 1);
   }
 
   private count(campaign: string, rows: number, events: number): void {

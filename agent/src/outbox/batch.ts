@@ -1,5 +1,10 @@
-import type { OutboxBatch } from '../outbox.ts';
-import type { RowContext } from './row.ts';
+import type { TelemetryBatch } from '@cardan/shared';
+import type { Compression, RowContext } from './row.ts';
+
+/** What goes up at once, and how it is compressed if it names that. */
+export interface OutboxBatch extends TelemetryBatch {
+  compression?: Compression;
+}
 
 /** A row that goes up. */
 export interface BatchRow {

@@ -9,8 +9,7 @@ export interface NewEvent {
   make: MakeEvent;
   /** 0 while the file could not be opened, so that nobody knows which number comes next. */
   sequence: number;
-  /** Without one an alarm has the highest, all else the middle one. */
-  priority: number | undefined;
+  priority: number;
   /** Losses are counted by it; the empty name for none. */
   campaign: string;
   /** When it was taken, by the monotonic clock. */
@@ -30,12 +29,12 @@ export interface ReadyEvent {
 export function readyEvent({ make, sequence, priority, rightTime }: NewEvent, epoch: number): ReadyEvent {
   const event = make({ epoch, sequence });
   const named = { ...event, outboxepoch: String(epoch), sequence: String(sequence) };
-  const isAlarm = event.type === 'io.cardan.vehicle.anomaly';
-  return {
-    sequence,
-    json: JSON.stringify(withTime(named, rightTime)),
-    priority: priority ?? (isAlarm ? PRIORITY_ALARM : PRIORITY_DEFAULT),
-  };
+  return { sequence, json: JSON.stringify(withTime(named, rightTime)), priority };
+}
+
+/** Of an event that was given none: alarms have the highest, all else the middle one. */
+export function defaultPriority({ type }: CloudEvent): number {
+  return type === 'io.cardan.vehicle.anomaly' ? PRIORITY_ALARM : PRIORITY_DEFAULT;
 }
 
 /** The same event at another time. */

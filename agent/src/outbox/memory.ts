@@ -1,3 +1,4 @@
+import type { NewEvent } from './event.ts';
 import { priorityOf, type NewRow } from './row.ts';
 
 /**
@@ -57,6 +58,49 @@ export class MemoryRows {
       if (lowest === undefined) break;
       this.rows.splice(this.rows.indexOf(lowest), 1);
       gone.push(lowest);
+    }
+    return gone;
+  }
+}
+
+/** Events that are not in a file, in sequence. */
+export class MemoryEvents {
+  private events: NewEvent[] = [];
+
+  get all(): readonly NewEvent[] {
+    return this.events;
+  }
+
+  get length(): number {
+    return this.events.length;
+  }
+
+  add(event: NewEvent): void {
+    this.events.push(event);
+  }
+
+  has(sequence: number): boolean {
+    return this.events.some((event) => event.sequence === sequence);
+  }
+
+  removeOldest(): void {
+    this.events.shift();
+  }
+
+  /** Lets go of those that are in the log, both ends inclusive. */
+  remove(first: number, last: number): void {
+    this.events = this.events.filter(({ sequence }) => sequence < first || sequence > last);
+  }
+
+  /** Takes out what is too much: the oldest event of the lowest priority first. */
+  bound(eventsMax: number): NewEvent[] {
+    const gone: NewEvent[] = [];
+    while (this.events.length > eventsMax) {
+      let lowest = 0;
+      this.events.forEach(({ priority }, i) => {
+        if (priority < this.events[lowest]!.priority) lowest = i;
+      });
+      gone.push(...this.events.splice(lowest, 1));
     }
     return gone;
   }

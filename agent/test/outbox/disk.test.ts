@@ -16,7 +16,7 @@ import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { CardanError } from '@cardan/shared';
 import type { Outbox } from '../../src/outbox.ts';
-import { addAlarm, addRows, context, openOutbox, takeAll } from './fixture.ts';
+import { addAlarm, addBoot, addRows, context, openOutbox, takeAll } from './fixture.ts';
 
 let dir: string;
 let problems: CardanError[];
@@ -315,6 +315,18 @@ describe.skipIf(!mounted)('a full disk', () => {
     const times = takeAll(outbox);
     expect(times.length + outbox.dropped.rows).toBe(1060);
     expect(times.slice(-50)).toEqual(Array.from({ length: 50 }, (_, i) => 980 + i));
+    outbox.close();
+  });
+
+  it('keeps alarms in memory when it drops events', () => {
+    const outbox = openOutbox(mount, { memoryEventsMax: 5, onProblem });
+    fill();
+    for (let time = 0; !outbox.inMemory; time++) add(outbox, time, time + 1);
+    addAlarm(outbox, 1);
+    for (let time = 0; time < 10; time++) addBoot(outbox, time);
+    const events = outbox.nextEvents(10);
+    expect(events.map(({ priority }) => priority)).toEqual([5, 5, 5, 5, 9]);
+    expect(outbox.dropped.events).toBe(6);
     outbox.close();
   });
 
