@@ -53,6 +53,8 @@ export type ErrorCode =
   | 'MODEL_NOT_FINITE' // its score was not a number, with its windows full
   | 'MODEL_TOO_SLOW' // it took more time than a row may
   | 'MODEL_EXISTS'
+  | 'VEHICLE_INVALID' // what is to be registered cannot be a vehicle; the message names the place
+  | 'VEHICLE_UNKNOWN' // no vehicle with this id was registered or has said anything
   | 'BLOB_UNKNOWN'
   | 'BLOB_HASH_MISMATCH'
   | 'TRAINING_DATA_INSUFFICIENT'

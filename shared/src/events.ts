@@ -37,6 +37,10 @@ export interface EventData {
   'io.cardan.vehicle.identified': { vin: string };
   'io.cardan.vehicle.campaign-triggered': CampaignTriggered;
   'io.cardan.vehicle.can-frames': CanFrames;
+  // ── topic vehicles, key = vehicle ──
+  'io.cardan.vehicle.registered': VehicleRegistered;
+  'io.cardan.vehicle.changed': VehicleChanged;
+  'io.cardan.vehicle.removed': VehicleRemoved;
   // ── topic signal-sets, key = id ──
   'io.cardan.signal-set': SignalSet;
   // ── topic models, key = model name ──
@@ -209,6 +213,32 @@ export interface VehicleReported {
       }
     >;
   };
+}
+
+/** An operator has registered the vehicle. What an earlier registration said is replaced. */
+export interface VehicleRegistered {
+  attributes: Record<string, string>;
+  /** The columns that it will send, if that is known; what the car says itself counts more. */
+  signalSet?: string;
+  /** SHA-256 of the token that the car shows (hex); absent: it has none. */
+  tokenSha256?: string;
+}
+
+/** Some of what is registered is different now; what is absent stays as it was. */
+export interface VehicleChanged {
+  /** null takes the attribute away. */
+  attributes?: Record<string, string | null>;
+  signalSet?: string | null;
+  tokenSha256?: string | null;
+}
+
+/** The vehicle is not of the fleet any more. */
+export interface VehicleRemoved {
+  /**
+   * Ends of `vehicle-events` when it was removed, per partition: what the car said before counts no more. The two topics
+   * have no common order, and a replay must end in the same state.
+   */
+  eventsUntil: Record<number, number>;
 }
 
 export interface TrainingRequested {

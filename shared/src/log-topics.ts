@@ -16,6 +16,8 @@ export const LOG_TOPICS = {
    * differ, and one that cannot be read keeps nobody from the other. One partition, for the order of generations.
    */
   campaigns: { partitions: 1 },
+  /** Registered, changed, removed. What operators say of vehicles; what these say of themselves is above. */
+  vehicles: { partitions: 1 },
   /** The columns behind a signal-set id. */
   'signal-sets': { partitions: 1, compacted: true },
   /** Messages that the bridge could not read, with the reason in the headers. */

@@ -216,7 +216,7 @@ export class FleetProjection {
 
   private take(topic: LogTopic, record: LogRecord, now: number, live: boolean): void {
     if (topic === 'dead-letters') return this.takeDeadLetter(record);
-    if (topic === 'campaigns') return;
+    if (topic === 'campaigns' || topic === 'vehicles') return;
     if (topic === 'telemetry') this.read.records++;
     // A tombstone, or a record without a car: nothing to show.
     if (record.key === null || record.value === null) return;
