@@ -70,7 +70,20 @@ export type ErrorCode =
   | 'MQTT_UNREACHABLE'
   | 'MQTT_REFUSED'
   | 'TOKEN_REQUIRED'
-  | 'UNAUTHORIZED'
+  | 'UNAUTHORIZED' // nobody, or somebody whose token or certificate is not right
+  | 'FORBIDDEN' // somebody who may not do this
+  | 'REQUEST_INVALID' // not as the OpenAPI document says; the message names the place
+  | 'CURSOR_INVALID'
+  | 'ROUTE_UNKNOWN'
+  | 'METHOD_NOT_ALLOWED'
+  | 'BODY_TOO_LARGE'
+  | 'MEDIA_TYPE_UNSUPPORTED'
+  | 'RANGE_NOT_SATISFIABLE'
+  | 'REQUEST_TIMEOUT'
+  | 'RATE_LIMITED'
+  | 'IDEMPOTENCY_KEY_REUSED' // the key came before, with another body
+  | 'IDEMPOTENCY_IN_PROGRESS' // the first request with this key is not answered yet
+  | 'INTERNAL' // the service failed; its own output says why
   | 'SERVICE_FAILED' // a child process of the demo ended by itself
   | 'LOOP_OPEN';
 
