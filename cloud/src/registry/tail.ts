@@ -9,6 +9,8 @@ const RETRY_MS = 1000;
 export interface TailOptions {
   log: EventLog;
   topic: string;
+  /** Where a projection that is kept goes on; default with the first record. */
+  from?: Offsets;
   /** Takes in a batch. After a failure it may get the same batch again, so doing it twice must be harmless. */
   apply: (batch: Batch) => void;
   /** Acts on what was taken in: once after the replay, then after every batch. */
@@ -31,9 +33,9 @@ export class Tail {
   /** Resolves when everything that is in the topic now has been applied and settled. */
   static async start(options: TailOptions): Promise<Tail> {
     const tail = new Tail(options);
-    const { log, topic, apply, settle } = options;
+    const { log, topic, from = 'earliest', apply, settle } = options;
     const end = await log.resolve(topic, 'latest');
-    for await (const batch of log.read(topic, { from: 'earliest', to: end })) apply(batch);
+    for await (const batch of log.read(topic, { from, to: end })) apply(batch);
     for (const [partition, offset] of Object.entries(end)) tail.position.set(Number(partition), offset);
     await settle();
     tail.running = tail.follow();
