@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify';
 import type { CardanError, MqttConnection } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import { httpServer, listen } from '../http.ts';
@@ -5,7 +6,8 @@ import { DesiredPublisher } from '../registry/desired-publisher.ts';
 import { Fleet } from '../registry/fleet.ts';
 import { Registry } from '../registry/registry.ts';
 import { distributionApi } from './api.ts';
-import { requireTokenFor } from './token.ts';
+import { ANYBODY, NOBODY } from './access.ts';
+import { bearerOf, ownerOf, requireTokenFor } from './token.ts';
 
 export interface RegistryServiceOptions {
   log: EventLog;
@@ -59,7 +61,15 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       malformedRecords: registry.malformed + fleet.malformed,
       missingFiles: registry.missing.length,
     });
-    await distributionApi(server, { registry, fleet, token, health });
+    const access = {
+      authenticate: (request: FastifyRequest) => {
+        if (!token) return ANYBODY;
+        const given = bearerOf(request);
+        return given === undefined ? NOBODY : ownerOf(given, token);
+      },
+      vehiclesIdentified: () => false,
+    };
+    await distributionApi(server, { registry, fleet, access, health });
     const url = await listen(server, host, port);
     return { url, rootPath: registry.tuf.rootPath, close };
   } catch (error) {

@@ -1,6 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { CardanError } from '@cardan/shared';
+import { type Actor, ROLES, unauthorized } from './access.ts';
+
+/** Who has the one token of `--token-file`. */
+const OWNER: Actor = { name: 'token', roles: new Set(ROLES) };
 
 /**
  * Refuses to offer management routes to a network without a token. Throws TOKEN_REQUIRED for any host that is
@@ -15,14 +19,15 @@ export function requireTokenFor(host: string, token: string | undefined): void {
   );
 }
 
-/** Checks the bearer token of a request, in a time that tells nothing of it. Throws UNAUTHORIZED. */
-export function checkToken(request: FastifyRequest, token: string): void {
-  const given = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
-  if (!timingSafeEqual(digest(given), digest(token)))
-    throw new CardanError(
-      'UNAUTHORIZED',
-      'This needs the header "Authorization: Bearer TOKEN" with the right token.',
-    );
+/** The bearer token of a request; undefined without one. */
+export function bearerOf({ headers }: FastifyRequest): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1];
+}
+
+/** Compares in a time that tells nothing of it. Throws UNAUTHORIZED. */
+export function ownerOf(given: string, token: string): Actor {
+  if (timingSafeEqual(digest(given), digest(token))) return OWNER;
+  throw unauthorized('This token is not the right one.');
 }
 
 // Hashed first: timingSafeEqual compares equal lengths only.

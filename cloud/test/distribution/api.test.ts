@@ -231,7 +231,7 @@ test('a training is requested through the log', async () => {
   expect(events[1]?.data).toMatchObject({ signalSet: null });
 });
 
-test('with a token every write needs it, and nothing is taken in without', async () => {
+test('with a token whoever manages needs it, and nothing is taken in without', async () => {
   const { url } = await registry({ token: 'secret' });
   const bytes = Buffer.from('weights');
   const put = (headers: Record<string, string>) =>
@@ -248,7 +248,10 @@ test('with a token every write needs it, and nothing is taken in without', async
   for (const path of ['/v1/models/anomaly/versions', '/v1/trainings'])
     expect((await fetch(url + path, { method: 'POST', body: '{}', headers: json })).status).toBe(401);
   expect((await put({ authorization: 'Bearer secret' })).status).toBe(201);
-  expect((await fetch(`${url}/v1/models`)).status).toBe(200);
+  expect(await problem(await fetch(`${url}/v1/models`))).toEqual({ status: 401, code: 'UNAUTHORIZED' });
+  // What cars read is signed, and for anyone.
+  expect((await fetch(`${url}/v1/tuf/timestamp.json`)).status).toBe(200);
+  expect((await fetch(`${url}/v1/vehicles/car-1/desired`)).status).toBe(200);
 });
 
 test('it does not listen to the network without a token', async () => {
