@@ -25,6 +25,11 @@ export type ErrorCode =
   | 'CAMPAIGN_INVALID' // a campaign document that cannot be used; the message names the place
   | 'CAMPAIGN_UNKNOWN' // no campaign, or no version of it, with this name in the registry
   | 'CAMPAIGN_EXISTS' // this version is published with other content
+  | 'FILTER_INVALID' // a filter over vehicles that is no RSQL; the message names the character
+  | 'ROLLOUT_INVALID' // a plan that cannot be used; the message names the place
+  | 'ROLLOUT_UNKNOWN'
+  | 'ROLLOUT_EXISTS'
+  | 'ROLLOUT_STATE' // it is not in a state in which this can be done
   | 'LOG_VERSION' // the log file was written by another version
   | 'LOG_CORRUPT'
   | 'LOG_FULL' // no space is left on the disk
@@ -52,6 +57,11 @@ export type ErrorCode =
   | 'MODEL_THREW' // a model failed in the car while it scored
   | 'MODEL_NOT_FINITE' // its score was not a number, with its windows full
   | 'MODEL_TOO_SLOW' // it took more time than a row may
+  | 'MODEL_CRASH_LOOP' // the process died again and again soon after the model had begun to score
+  | 'SELF_TEST_FAILED' // here it does not give the scores that its manifest says
+  | 'MODEL_ENGINE_UNSUPPORTED' // it needs an engine that this car does not have
+  | 'MODEL_FEATURES_UNSUPPORTED' // it needs features that this agent does not compute
+  | 'MODEL_TOO_LARGE' // more bytes or operations than the car has room or time for
   | 'MODEL_EXISTS'
   | 'VEHICLE_INVALID' // what is to be registered cannot be a vehicle; the message names the place
   | 'VEHICLE_UNKNOWN' // no vehicle with this id was registered or has said anything

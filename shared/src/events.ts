@@ -2,6 +2,7 @@ import { CardanError } from './errors.ts';
 import type { ModelManifest, ModelRef } from './model/manifest.ts';
 import type { MomentsData } from './moments.ts';
 import type { QuantileSketchData } from './quantile-sketch.ts';
+import type { RolloutEventData } from './rollout-events.ts';
 import type { SignalSet } from './signal-set.ts';
 
 /**
@@ -25,7 +26,7 @@ export interface CloudEvent<T = unknown> {
 }
 
 /** Types of events, with the type of their data. */
-export interface EventData {
+export interface EventData extends RolloutEventData {
   // ── topic vehicle-events, key = vehicle ──
   'io.cardan.vehicle.boot': VehicleBoot;
   'io.cardan.vehicle.anomaly': VehicleAnomaly;
@@ -50,6 +51,8 @@ export interface EventData {
   'io.cardan.training.completed': TrainingCompleted;
   'io.cardan.training.failed': TrainingFailed;
   'io.cardan.model.published': ModelPublished;
+  'io.cardan.model.alias-set': ModelAliasSet;
+  'io.cardan.model.tagged': ModelTagged;
   'io.cardan.rollout.decided': RolloutDecided;
   // ── topic campaigns, key = campaign id ──
   'io.cardan.campaign.published': CampaignPublished;
@@ -139,7 +142,7 @@ export interface VehicleShadow {
 export interface VehicleModelStopped {
   model: ModelRef;
   role: 'active' | 'shadow';
-  code: 'MODEL_THREW' | 'MODEL_NOT_FINITE' | 'MODEL_TOO_SLOW';
+  code: 'MODEL_THREW' | 'MODEL_NOT_FINITE' | 'MODEL_TOO_SLOW' | 'MODEL_CRASH_LOOP' | 'SELF_TEST_FAILED';
   message: string;
 }
 
@@ -293,6 +296,26 @@ export interface ModelPublished {
   manifest: ModelManifest;
   /** SHA-256 of manifest.json, as it is stored and signed. */
   manifestSha256: string;
+}
+
+/** From now on the alias names this version of the model; what it named before it names no more. */
+export interface ModelAliasSet {
+  name: string;
+  /** `champion`, `candidate`, or a name of one's own. */
+  alias: string;
+  /** null: it names none any more. */
+  version: string | null;
+  /** Who asked for it; a service by its source, `/services/registry`. */
+  actor: string;
+}
+
+/** Tags of a version were set or, with null, taken away; others stay as they are. */
+export interface ModelTagged {
+  name: string;
+  version: string;
+  tags: Record<string, string | null>;
+  /** Who asked for it. */
+  actor: string;
 }
 
 /** Vehicles with this signal set should run this model from now on. */

@@ -16,6 +16,8 @@ export const LOG_TOPICS = {
    * differ, and one that cannot be read keeps nobody from the other. One partition, for the order of generations.
    */
   campaigns: { partitions: 1 },
+  /** What happens to each rollout, with the evidence. One partition, for the order of generations. */
+  rollouts: { partitions: 1 },
   /** Registered, changed, removed. What operators say of vehicles; what these say of themselves is above. */
   vehicles: { partitions: 1 },
   /** The columns behind a signal-set id. */

@@ -50,6 +50,7 @@ const RECORDS_BACK: Record<LogTopic, number | undefined> = {
   models: undefined,
   // Only their number is shown.
   campaigns: 0,
+  rollouts: 0,
   vehicles: 0,
   'signal-sets': undefined,
 };
