@@ -8,6 +8,7 @@ import {
   messageOf,
   parseSignalSet,
   recordToEvent,
+  selfTestOf,
   serializeManifest,
   type CloudEvent,
   type EventData,
@@ -307,10 +308,11 @@ export async function trainModel(
     metrics: result.metrics,
   };
   const files = { model: result.modelJson, weights: result.weights };
+  const model = loadModel({ manifest: serializeManifest(manifest), ...files });
+  manifest.selfTest = selfTestOf(model, seed);
   if (options.labels !== undefined) {
     const { from, to } = readOptions(options.labels);
     const { vehicles } = await readRepairs(log, { from, to });
-    const model = loadModel({ manifest: serializeManifest(manifest), ...files });
     const judged = await judgeByRepairs(log, model, query.offsets, query.times, vehicles);
     manifest.metrics = { ...manifest.metrics, ...judged };
   }

@@ -23,6 +23,16 @@ export interface ModelManifest {
   lineage: Lineage;
   /** Named figures, for example `loss`, `validation_loss`, `multiply_adds`. */
   metrics: Record<string, number>;
+  /** What a car recomputes before it trusts the model; see `self-test.ts`. */
+  selfTest?: SelfTest;
+}
+
+/** Rows that anybody can make anew, and the scores that the model gave them where it was made. */
+export interface SelfTest {
+  /** Of `selfTestRows`. */
+  seed: number;
+  /** Scores of the rows from the first one on that has full windows. */
+  scores: number[];
 }
 
 /** Names one version of a model. */
@@ -114,6 +124,8 @@ export interface Lineage {
  */
 export const SCORE_ROWS_MAX = 256;
 
+/** A car computes them each time that it loads the model, so there are a few. */
+const SELF_TEST_SCORES_MAX = 64;
 /** Most inputs of a network: two statistics of each of `SIGNALS_MAX` signals. */
 const INPUTS_MAX = 2000;
 /** 64 MiB, the most that the registry stores and a car loads. */
@@ -164,6 +176,7 @@ function readManifest(value: unknown): ModelManifest {
     files: readFiles(fields.object('files')),
     lineage: readLineage(fields.object('lineage')),
     metrics: fields.record('metrics', (metric, path) => numberAt(metric, path)),
+    ...(fields.has('selfTest') ? { selfTest: readSelfTest(fields.object('selfTest')) } : {}),
   };
   fields.end();
   return manifest;
@@ -263,6 +276,15 @@ function readLabels(fields: JsonFields): NonNullable<Lineage['labels']> {
   const labels = { topic: fields.string('topic'), offsets: readOffsets(fields, 'offsets') };
   fields.end();
   return labels;
+}
+
+function readSelfTest(fields: JsonFields): SelfTest {
+  const test: SelfTest = {
+    seed: fields.integer('seed', 0, 2 ** 32 - 1),
+    scores: fields.list('scores', 1, SELF_TEST_SCORES_MAX, (value, path) => numberAt(value, path, 0)),
+  };
+  fields.end();
+  return test;
 }
 
 function readOffsets(fields: JsonFields, name: 'offsets' | 'eventOffsets'): Lineage['offsets'] {
