@@ -16,7 +16,7 @@ export function campaignsCommand(program: Command): void {
     .command('campaigns')
     .description('What the cars of the fleet collect (docs/campaigns.md).');
 
-  registryOptions(campaigns.command('publish'), { writes: true })
+  registryOptions(campaigns.command('publish'))
     .description(
       'Publish a campaign: the cars that it names collect it from now on, and no other version of it.',
     )
@@ -48,7 +48,7 @@ export function campaignsCommand(program: Command): void {
       process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
     });
 
-  registryOptions(campaigns.command('withdraw'), { writes: true })
+  registryOptions(campaigns.command('withdraw'))
     .description('Withdraw a campaign: no car collects it any more.')
     .argument('<id>')
     .action(async (id: string, options: RegistryOptions) => {
@@ -57,19 +57,18 @@ export function campaignsCommand(program: Command): void {
     });
 }
 
-function registryOptions(command: Command, { writes = false } = {}): Command {
-  command.addOption(
-    new Option('--registry <url>', 'the registry')
-      .env('CARDAN_REGISTRY')
-      .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
-  );
-  if (writes)
-    command.addOption(
-      new Option('--token-file <file>', 'file with the token that writing to the registry takes').env(
+function registryOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--registry <url>', 'the registry')
+        .env('CARDAN_REGISTRY')
+        .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
+    )
+    .addOption(
+      new Option('--token-file <file>', 'file with the token that the registry takes').env(
         'CARDAN_TOKEN_FILE',
       ),
     );
-  return command;
 }
 
 function client({ registry, tokenFile }: RegistryOptions): RegistryClient {

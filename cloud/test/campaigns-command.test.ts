@@ -47,28 +47,26 @@ test(
     writeFileSync(token, 'secret\n');
     const file = join(dir, 'speed.json');
     writeFileSync(file, JSON.stringify(campaignDocument(), null, 2));
-    const writes = ['--registry', url, '--token-file', token];
-    expect(await campaigns(['publish', file, ...writes])).toMatchObject({
+    const at = ['--registry', url, '--token-file', token];
+    expect(await campaigns(['publish', file, ...at])).toMatchObject({
       code: 0,
       err: 'speed version 1 is published\n',
     });
-    expect((await campaigns(['publish', file, ...writes])).err).toBe(
+    expect((await campaigns(['publish', file, ...at])).err).toBe(
       'speed version 1 is published; the registry had it, and cars collect it\n',
     );
     const second = JSON.stringify(campaignDocument({ version: '2' }));
-    expect((await campaigns(['publish', '-', ...writes], second)).code).toBe(0);
-    const listed = await campaigns(['list', '--registry', url]);
+    expect((await campaigns(['publish', '-', ...at], second)).code).toBe(0);
+    const listed = await campaigns(['list', ...at]);
     expect(listed.out).toMatch(
       /^CAMPAIGN +COLLECTED +VERSIONS +PUBLISHED +NAME\nspeed +2 +2 +\S+Z +Speed, ten times a second\n$/,
     );
-    expect(JSON.parse((await campaigns(['show', 'speed', '--registry', url])).out)).toEqual(
+    expect(JSON.parse((await campaigns(['show', 'speed', ...at])).out)).toEqual(
       campaignDocument({ version: '2' }),
     );
-    expect(JSON.parse((await campaigns(['show', 'speed', '1', '--registry', url])).out)).toEqual(
-      campaignDocument(),
-    );
-    expect((await campaigns(['withdraw', 'speed', ...writes])).err).toBe('speed is withdrawn\n');
-    const line = (await campaigns(['list', '--json', '--registry', url])).out;
+    expect(JSON.parse((await campaigns(['show', 'speed', '1', ...at])).out)).toEqual(campaignDocument());
+    expect((await campaigns(['withdraw', 'speed', ...at])).err).toBe('speed is withdrawn\n');
+    const line = (await campaigns(['list', '--json', ...at])).out;
     expect(JSON.parse(line)).toMatchObject({ id: 'speed', live: null, versions: [{}, {}] });
   },
 );
@@ -88,5 +86,8 @@ test('it says what is wrong', { timeout: 60_000 }, async () => {
   await says(['publish', '-'], 'error CAMPAIGN_INVALID: Not a usable campaign: campaign.signals', broken);
   await says(['publish', file, '--registry', 'http://127.0.0.1:1'], 'error HTTP_UNREACHABLE: ');
   await says(['publish', file, '--registry', url], '401 UNAUTHORIZED: This needs the header');
-  await says(['show', 'none', '--registry', url], '404 CAMPAIGN_UNKNOWN: There is no campaign none');
+  const token = join(dir, 'token');
+  writeFileSync(token, 'secret\n');
+  const at = ['--registry', url, '--token-file', token];
+  await says(['show', 'none', ...at], '404 CAMPAIGN_UNKNOWN: There is no campaign none');
 });
