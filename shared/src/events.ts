@@ -249,6 +249,8 @@ export interface TrainingRequested {
   /** Only this signal set; null for all that have rows. */
   signalSet: string | null;
   reason: string;
+  /** Who asked for it; as in all events, absent from those of version 0.1. */
+  actor?: string;
   /** Which trainer, by the name of its group; the one of the default group without it. */
   group?: string;
 }
@@ -296,6 +298,7 @@ export interface ModelPublished {
   manifest: ModelManifest;
   /** SHA-256 of manifest.json, as it is stored and signed. */
   manifestSha256: string;
+  actor?: string;
 }
 
 /** From now on the alias names this version of the model; what it named before it names no more. */
@@ -330,12 +333,14 @@ export interface CampaignPublished {
   generation: number;
   /** As the cars get it: the file that is signed is the JSON of this, without spaces. */
   document: unknown;
+  actor?: string;
 }
 
 /** No car collects it any more. */
 export interface CampaignWithdrawn {
   generation: number;
   id: string;
+  actor?: string;
 }
 
 /** Makes an event. `id` must be unique for the source. */

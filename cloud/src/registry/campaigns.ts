@@ -128,7 +128,7 @@ export class Campaigns {
    * earlier version with the same content may come back; the one that is live again changes nothing.
    * Throws CAMPAIGN_INVALID, CAMPAIGN_EXISTS (other content).
    */
-  publish(document: unknown): Promise<{ campaign: CampaignRef; created: boolean }> {
+  publish(document: unknown, actor?: string): Promise<{ campaign: CampaignRef; created: boolean }> {
     return this.options.inTurn(async () => {
       const { campaign, sha256 } = campaignVersion(document, '');
       const { id, version } = campaign;
@@ -150,6 +150,7 @@ export class Campaigns {
         await this.append('io.cardan.campaign.published', id, `published-${generation}`, {
           generation,
           document,
+          ...(actor === undefined ? {} : { actor }),
         });
       }
       return { campaign: { id, version }, created: there === undefined };
@@ -157,13 +158,17 @@ export class Campaigns {
   }
 
   /** Resolves when it is signed that no car should run it. Once more is fine. Throws CAMPAIGN_UNKNOWN. */
-  withdraw(id: string): Promise<void> {
+  withdraw(id: string, actor?: string): Promise<void> {
     return this.options.inTurn(async () => {
       await this.tail?.caughtUp();
       this.version({ id, version: 'latest' });
       if (this.projection.live(id) === undefined) return this.options.settle();
       const generation = this.options.nextGeneration();
-      await this.append('io.cardan.campaign.withdrawn', id, `withdrawn-${generation}`, { generation, id });
+      await this.append('io.cardan.campaign.withdrawn', id, `withdrawn-${generation}`, {
+        generation,
+        id,
+        ...(actor === undefined ? {} : { actor }),
+      });
     });
   }
 

@@ -171,7 +171,11 @@ export class Registry {
    * all vehicles with its signal set should run it. The same bytes again are fine (`created` is false then).
    * Throws MODEL_INVALID, BLOB_UNKNOWN, BLOB_HASH_MISMATCH (wrong length), MODEL_EXISTS (other bytes).
    */
-  publish(name: string, manifestBytes: Uint8Array): Promise<{ model: ModelRef; created: boolean }> {
+  publish(
+    name: string,
+    manifestBytes: Uint8Array,
+    actor?: string,
+  ): Promise<{ model: ModelRef; created: boolean }> {
     return this.inTurn(async () => {
       const manifest = parseManifest(manifestBytes);
       if (manifest.name !== name)
@@ -194,6 +198,7 @@ export class Registry {
         await this.append('io.cardan.model.published', name, `published-${name}-${model.version}`, {
           manifest,
           manifestSha256,
+          ...(actor === undefined ? {} : { actor }),
         });
       else await this.settle();
       await this.decide();
