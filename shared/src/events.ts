@@ -225,6 +225,8 @@ export interface VehicleRegistered {
   signalSet?: string;
   /** SHA-256 of the token that the car shows (hex); absent: it has none. */
   tokenSha256?: string;
+  /** Who did it. */
+  by?: string;
 }
 
 /** Some of what is registered is different now; what is absent stays as it was. */
@@ -233,6 +235,7 @@ export interface VehicleChanged {
   attributes?: Record<string, string | null>;
   signalSet?: string | null;
   tokenSha256?: string | null;
+  by?: string;
 }
 
 /** The vehicle is not of the fleet any more. */
@@ -242,6 +245,7 @@ export interface VehicleRemoved {
    * have no common order, and a replay must end in the same state.
    */
   eventsUntil: Record<number, number>;
+  by?: string;
 }
 
 export interface TrainingRequested {
