@@ -11,6 +11,7 @@ import {
   type VehicleSelector,
 } from '@cardan/shared';
 import type { LogRecord } from '@cardan/shared/event-log';
+import { SelectorIndex } from './selector-index.ts';
 
 /** A version of a campaign, as it was published. */
 export interface CampaignVersion {
@@ -31,6 +32,22 @@ interface Entry {
   changes: { generation: number; vehicles: VehicleSelector[] }[];
 }
 
+interface Indexed {
+  /** Its place among the campaigns. */
+  number: number;
+  id: string;
+  entry: Entry;
+}
+
+/** What a vehicle should collect, and the newest change of it. */
+export interface CampaignsDesired {
+  generation: number;
+  campaigns: CampaignRef[];
+}
+
+/** Different answers that are kept: vehicles differ in few ways, and where they do not each has its own. */
+const SHARED_MAX = 10_000;
+
 /** What the `campaigns` topic says: every version that was published, and which of them cars should run. */
 export class CampaignProjection {
   /** Records that could not be read, and were passed over. */
@@ -38,6 +55,9 @@ export class CampaignProjection {
   /** The highest generation of any change. */
   generation = 0;
   private readonly entries = new Map<string, Entry>();
+  /** Both made anew after a change. */
+  private index: SelectorIndex<Indexed> | undefined;
+  private sharedDesired = new Map<string, CampaignsDesired>();
 
   /** Takes in a record; says whether anything changed by it. The same one again changes nothing. */
   apply(record: LogRecord): boolean {
@@ -83,20 +103,45 @@ export class CampaignProjection {
    * What a vehicle should run, as far as its id tells, and the newest change that concerns it. undefined when none ever
    * did: most changes are for a few cars, and the others are not to be woken.
    */
-  desired(vehicle: string): { generation: number; campaigns: CampaignRef[] } | undefined {
+  desired(vehicle: string): CampaignsDesired | undefined {
+    this.index ??= this.newIndex();
+    const candidates = this.index.candidates(vehicle);
+    if (candidates.size === 0) return undefined;
     let generation = 0;
     const campaigns: CampaignRef[] = [];
-    for (const [id, { live, versions, changes }] of this.entries) {
+    let key = '';
+    // In the order of the campaigns: a vehicle is not woken by another one.
+    for (const { number, id, entry } of [...candidates].sort((a, b) => a.number - b.number)) {
+      const { live, versions, changes } = entry;
       const change = changes.findLast(({ vehicles }) =>
         vehicles.some((some) => isForVehicleId(some, vehicle)),
       );
       if (change === undefined) continue;
       generation = Math.max(generation, change.generation);
       const campaign = live === undefined ? undefined : versions.get(live)?.campaign;
-      if (campaign !== undefined && isForVehicleId(campaign.vehicles, vehicle))
-        campaigns.push({ id, version: campaign.version });
+      if (campaign === undefined || !isForVehicleId(campaign.vehicles, vehicle)) continue;
+      campaigns.push({ id, version: campaign.version });
+      key += `${number} `;
     }
-    return generation === 0 ? undefined : { generation, campaigns };
+    return generation === 0 ? undefined : this.shared(`${key}${generation}`, { generation, campaigns });
+  }
+
+  /** One object for all vehicles that have the same. */
+  private shared(key: string, desired: CampaignsDesired): CampaignsDesired {
+    const there = this.sharedDesired.get(key);
+    if (there !== undefined) return there;
+    if (this.sharedDesired.size < SHARED_MAX) this.sharedDesired.set(key, desired);
+    return desired;
+  }
+
+  private newIndex(): SelectorIndex<Indexed> {
+    const index = new SelectorIndex<Indexed>();
+    let number = 0;
+    for (const [id, entry] of this.entries) {
+      const indexed = { number: number++, id, entry };
+      for (const { vehicles } of entry.changes) for (const some of vehicles) index.add(some, indexed);
+    }
+    return index;
   }
 
   private published(generation: number, published: CampaignVersion): boolean {
@@ -129,6 +174,8 @@ export class CampaignProjection {
     const key = JSON.stringify(vehicles);
     entry.changes = entry.changes.filter((change) => JSON.stringify(change.vehicles) !== key);
     entry.changes.push({ generation, vehicles });
+    this.index = undefined;
+    this.sharedDesired = new Map();
     this.generation = Math.max(this.generation, generation);
     return true;
   }

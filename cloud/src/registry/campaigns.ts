@@ -8,10 +8,14 @@ import {
   type EventData,
   type EventType,
   eventToRecord,
-  type VehicleDesired,
 } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
-import { CampaignProjection, campaignVersion, type CampaignVersion } from './campaign-projection.ts';
+import {
+  CampaignProjection,
+  campaignVersion,
+  type CampaignsDesired,
+  type CampaignVersion,
+} from './campaign-projection.ts';
 import { Tail } from './tail.ts';
 import type { Target } from './tuf-repository.ts';
 
@@ -109,7 +113,7 @@ export class Campaigns {
     return found;
   }
 
-  desired(vehicle: string): Required<Pick<VehicleDesired, 'generation' | 'campaigns'>> | undefined {
+  desired(vehicle: string): CampaignsDesired | undefined {
     return this.projection.desired(vehicle);
   }
 

@@ -23,6 +23,8 @@ export interface ModelVersion {
  */
 export const SIGNED_VERSIONS_MAX = 50;
 
+const UNDECIDED: VehicleDesired = { generation: 0, active: null };
+
 /** What the `models` topic says: every version that was published, and what each signal set should run. */
 export class ModelProjection {
   /** Records that could not be read, and were passed over. */
@@ -32,6 +34,8 @@ export class ModelProjection {
   private readonly models = new Map<string, Map<string, ModelVersion>>();
   /** Newest decision per signal set. */
   private readonly decisions = new Map<string, RolloutDecided>();
+  /** The same as vehicles are told: one object for all of them. */
+  private readonly desiredOf = new Map<string, VehicleDesired>();
   /** Newest version published per signal set that no decision has followed yet. */
   private readonly undecidedOf = new Map<string, ModelRef>();
 
@@ -65,8 +69,7 @@ export class ModelProjection {
   }
 
   desired(signalSet: string): VehicleDesired {
-    const { generation, active } = this.decisions.get(signalSet) ?? { generation: 0, active: null };
-    return { generation, active };
+    return this.desiredOf.get(signalSet) ?? UNDECIDED;
   }
 
   allDecisions(): RolloutDecided[] {
@@ -102,6 +105,7 @@ export class ModelProjection {
     this.generation = Math.max(this.generation, generation);
     if (generation <= this.desired(signalSet).generation) return false;
     this.decisions.set(signalSet, decision);
+    this.desiredOf.set(signalSet, { generation, active });
     const undecided = this.undecidedOf.get(signalSet);
     if (undecided?.name === active.name && undecided.version === active.version)
       this.undecidedOf.delete(signalSet);

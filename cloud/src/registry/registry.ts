@@ -17,6 +17,7 @@ import {
 } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import { BlobStore, unknownBlob } from './blob-store.ts';
+import type { CampaignsDesired } from './campaign-projection.ts';
 import { Campaigns } from './campaigns.ts';
 import { ModelProjection, type ModelVersion } from './model-projection.ts';
 import { Tail } from './tail.ts';
@@ -56,6 +57,8 @@ export class Registry {
   private readonly clock: () => number;
   private readonly models = new ModelProjection();
   private readonly listeners = new Set<() => void>();
+  /** One object for all vehicles that should have the same, by the two that it is made of. */
+  private readonly desiredWith = new WeakMap<VehicleDesired, WeakMap<CampaignsDesired, VehicleDesired>>();
   /** Whether something has changed that is not signed and told yet. */
   private unsettled = true;
   private tail: Tail | undefined;
@@ -151,8 +154,15 @@ export class Registry {
     const desired = this.models.desired(signalSet);
     const collecting = vehicle === undefined ? undefined : this.campaigns.desired(vehicle);
     if (collecting === undefined) return desired;
-    const { generation, campaigns } = collecting;
-    return { ...desired, generation: Math.max(desired.generation, generation), campaigns };
+    let withCampaigns = this.desiredWith.get(desired);
+    if (withCampaigns === undefined) this.desiredWith.set(desired, (withCampaigns = new WeakMap()));
+    let both = withCampaigns.get(collecting);
+    if (both === undefined) {
+      const { generation, campaigns } = collecting;
+      both = { ...desired, generation: Math.max(desired.generation, generation), campaigns };
+      withCampaigns.set(collecting, both);
+    }
+    return both;
   }
 
   /** The newest decision of each signal set. */
