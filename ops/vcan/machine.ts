@@ -56,7 +56,7 @@ async function hostFolder(host: string, agent: string): Promise<string> {
   copyProgram(host, process.execPath, 'node');
   for (const program of PROGRAMS) copyProgram(host, which(program)!, program);
   copyProgram(host, which('busybox')!, 'busybox');
-  for (const applet of ['ip', 'sh', 'ls']) symlinkSync('busybox', join(host, 'bin', applet));
+  for (const applet of ['ip', 'sh', 'ls', 'mkfifo']) symlinkSync('busybox', join(host, 'bin', applet));
   cpSync(agent, join(host, 'agent'), { recursive: true });
   await build({
     entryPoints: [join(import.meta.dirname, 'guest.ts')],

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { CardanError, messageOf, systemCode } from '@cardan/shared';
 import { stateAfter } from './bus-state.ts';
 import type { BusState, CanBus, CanFrame } from './can-frame.ts';
+import { CalmPipe } from './calm-pipe.ts';
 import { parseCandump } from './candump.ts';
 import type { KernelFilter } from './kernel-filters.ts';
 import { reopening, type ReopenOptions } from './reopen.ts';
@@ -100,13 +101,14 @@ export class SocketCanSource implements CanBus {
     const list = (filters ?? [])
       .map(({ id, mask }) => `,${filterId(id)}:${mask.toString(16).toUpperCase()}`)
       .join('');
+    const pipe = new CalmPipe();
     const child = spawn(
       'setpriv',
       [
         ...['--pdeathsig', 'KILL', 'candump', '-L', '-d', '-r', String(RECEIVE_BUFFER_BYTES)],
         `${name}${list},#${ERROR_MASK}`,
       ],
-      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, LC_ALL: 'C' } },
+      { stdio: ['ignore', pipe.writeEnd, 'pipe'], env: { ...process.env, LC_ALL: 'C' } },
     );
     child.once('spawn', () => this.#enter('open'));
     const ended = endOf(child, 'candump');
@@ -115,7 +117,7 @@ export class SocketCanSource implements CanBus {
     let opened = false;
     try {
       let rest = '';
-      for await (const chunk of child.stdout.setEncoding('latin1') as AsyncIterable<string>) {
+      for await (const chunk of pipe.read()) {
         opened = true;
         const lines = (rest + chunk).split('\n');
         rest = lines.pop() ?? '';
