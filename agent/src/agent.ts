@@ -9,6 +9,7 @@ import {
   type EventType,
   type ModelRef,
   type SignalSet,
+  type VehicleModelStopped,
   type VehicleReported,
 } from '@cardan/shared';
 import { Campaigns, type Campaign, type CampaignStatus } from './campaign/index.ts';
@@ -19,6 +20,7 @@ import { Outbox, type Dropped, type OutboxOptions, type RowContext } from './out
 import { Sampler } from './sampler.ts';
 import { loadOnBoard } from './scoring/load-on-board.ts';
 import { OnBoardScoring, type AlarmChange, type OnBoardScoringOptions } from './scoring/on-board-scoring.ts';
+import { enginesHere } from './scoring/tfjs-network.ts';
 import { Uplink, type UplinkOptions } from './uplink.ts';
 import { campaignReports } from './updater/campaign-reports.ts';
 import { parseDesired } from './updater/desired.ts';
@@ -57,7 +59,7 @@ export interface AgentOptions {
   /** Campaigns that run from the start, whatever the cloud wants. */
   campaigns?: readonly Campaign[];
   /** Budget and clock of the models, and how often a shadow's statistics go up. */
-  scoring?: Partial<Pick<OnBoardScoringOptions, 'budgetUs' | 'clockUs' | 'shadowPeriodMs'>>;
+  scoring?: Partial<Pick<OnBoardScoringOptions, 'budgetUs' | 'clockUs' | 'shadowPeriodMs' | 'goodAfterMs'>>;
   /** Time that events are stamped with, milliseconds since 1970; the simulator passes simulated time. */
   now?: () => number;
   /** Told of each row that has been sampled and put into the outbox. */
@@ -158,6 +160,11 @@ export class Agent {
           files === null
             ? this.scoring.endShadow()
             : this.scoring.shadowWith(await loadOnBoard(files, this.signals.id)),
+        onModelStopped: (stopped) => this.modelStopped(stopped),
+        abilities: {
+          engines: enginesHere(),
+          operationsMax: this.budgetUs * AGENT_DEFAULTS.scoring.operationsPerUs,
+        },
         onReport: (update) => {
           this.update = update;
           this.report();
@@ -363,22 +370,33 @@ export class Agent {
   }
 
   private onBoardScoring(): OnBoardScoring {
-    const { rowPeriodMs = AGENT_DEFAULTS.rowPeriodMs, scoring } = this.options;
-    const { budgetUs, shadowPeriodMs } = AGENT_DEFAULTS.scoring;
+    const { shadowPeriodMs, goodAfterMs } = AGENT_DEFAULTS.scoring;
     return new OnBoardScoring({
-      budgetUs: Math.min(budgetUs, (1000 * rowPeriodMs) / 20),
       shadowPeriodMs,
+      goodAfterMs,
       clockUs: () => 1000 * performance.now(),
-      ...scoring,
+      ...this.options.scoring,
+      budgetUs: this.budgetUs,
       onAlarm: (change, time) => this.anomaly(change, time),
       onShadow: (statistics, time) => this.emit('io.cardan.vehicle.shadow', statistics, time),
+      onCalm: (address) => this.updater?.modelIsCalm(address),
       onGood: (address) => this.updater?.modelIsGood(address),
       onStopped: ({ address, activeAddress, ...stopped }) => {
-        this.emit('io.cardan.vehicle.model-stopped', stopped);
-        this.onProblem(new CardanError(stopped.code, stopped.message));
+        this.modelStopped(stopped);
         this.updater?.modelStopped(address, stopped, activeAddress);
       },
     });
+  }
+
+  /** Most that a model may take for one row. */
+  private get budgetUs(): number {
+    const { rowPeriodMs = AGENT_DEFAULTS.rowPeriodMs, scoring } = this.options;
+    return scoring?.budgetUs ?? Math.min(AGENT_DEFAULTS.scoring.budgetUs, (1000 * rowPeriodMs) / 20);
+  }
+
+  private modelStopped(stopped: VehicleModelStopped): void {
+    this.emit('io.cardan.vehicle.model-stopped', stopped);
+    this.onProblem(new CardanError(stopped.code, stopped.message));
   }
 
   private anomaly({ state, model, score, threshold, contributions }: AlarmChange, time: number): void {

@@ -1,4 +1,6 @@
 export const AGENT_VERSION = '0.1.0';
+/** When this version was begun, milliseconds since 1970: no true clock is before it. To be moved on with the version. */
+export const AGENT_BUILT_AT = Date.UTC(2026, 10, 23);
 
 /** Defaults of the agent. Times in milliseconds. */
 export const AGENT_DEFAULTS = {
@@ -17,6 +19,13 @@ export const AGENT_DEFAULTS = {
     budgetUs: 5000,
     /** Statistics of a shadow go up this often, by the time of the rows: 300 rows make a distribution. */
     shadowPeriodMs: 5 * 60_000,
+    /** A model that crashes does so soon, or is beyond what a trial can find: memory that leaks takes longer. */
+    goodAfterMs: 5 * 60_000,
+    /**
+     * Multiply-adds that a microsecond holds at most: what the dense executor does on one core of a server
+     * (docs/performance.md). No car's computer is faster, so a model that is over this is surely too slow.
+     */
+    operationsPerUs: 1000,
   },
   uplink: {
     batchRows: 50,

@@ -5,6 +5,7 @@ import {
   type VehicleModelStopped,
   type VehicleShadow,
 } from '@cardan/shared';
+import { Probation } from './probation.ts';
 import { RecentRows } from './recent-rows.ts';
 import {
   ModelStoppedError,
@@ -40,7 +41,11 @@ export interface OnBoardScoringOptions extends RunningOptions {
   onAlarm: (change: AlarmChange, time: number) => void;
   /** Statistics of the shadow for a period that ended with the row at `time`. */
   onShadow: (statistics: VehicleShadow, time: number) => void;
-  /** The active model has given its first score: it is one to go back to. */
+  /** How long a model must score without trouble before it is good, by the time of its rows, milliseconds. */
+  goodAfterMs: number;
+  /** A model, active or shadow, has scored for a minute. */
+  onCalm: (address: string) => void;
+  /** A model, active or shadow, has proved itself: it is one to go back to. */
   onGood: (address: string) => void;
   /** A model was stopped; what is active now is so already. */
   onStopped: (stopped: StoppedModel) => void;
@@ -49,6 +54,7 @@ export interface OnBoardScoringOptions extends RunningOptions {
 interface Shadow {
   running: RunningModel;
   statistics: ShadowStatistics;
+  probation: Probation;
 }
 
 /**
@@ -66,8 +72,7 @@ export class OnBoardScoring {
   private readonly recent = new RecentRows();
   private active: RunningModel | undefined;
   private lastGood: RunningModel | undefined;
-  /** Address of the model that was said to be good last. */
-  private good: string | undefined;
+  private probation: Probation | undefined;
   private alarm: Alarm | undefined;
   private alarmStands = false;
   private shadow: Shadow | undefined;
@@ -105,11 +110,7 @@ export class OnBoardScoring {
     this.recent.push(time, values);
     const { active, alarm } = this;
     if (active === undefined || alarm === undefined || score === undefined) return undefined;
-    const { address } = active.loaded;
-    if (active.hasScored && this.good !== address) {
-      this.good = address;
-      this.options.onGood(address);
-    }
+    this.prove(active, this.probation, time);
     const state = alarm.push(score);
     this.alarmStands = alarm.active;
     if (state !== null) {
@@ -141,8 +142,8 @@ export class OnBoardScoring {
     this.endShadow();
     if (this.active?.loaded.address === loaded.address) return;
     const running = this.begin(loaded, 'shadow');
-    const { shadowPeriodMs } = this.options;
-    this.shadow = { running, statistics: new ShadowStatistics(loaded, shadowPeriodMs, this.alarmStands) };
+    const statistics = new ShadowStatistics(loaded, this.options.shadowPeriodMs, this.alarmStands);
+    this.shadow = { running, statistics, probation: this.newProbation(loaded) };
   }
 
   /** Ends the shadow, if there is one, and gives out its statistics. */
@@ -196,6 +197,19 @@ export class OnBoardScoring {
     const { alarmed } = statistics.push(time, this.shadowScore, activeScore, running.lastUs);
     this.counts.shadowRows++;
     if (alarmed) this.counts.shadowAlarms++;
+    this.prove(running, shadow.probation, time);
+  }
+
+  /** A row was scored without trouble. */
+  private prove(running: RunningModel, probation: Probation | undefined, time: number): void {
+    if (!running.hasScored) return;
+    const step = probation?.push(time);
+    if (step === 'calm') this.options.onCalm(running.loaded.address);
+    if (step === 'good') this.options.onGood(running.loaded.address);
+  }
+
+  private newProbation({ model }: LoadedModel): Probation {
+    return new Probation(this.options.goodAfterMs, model.manifest.features.gapMs);
   }
 
   /** A model that has seen the rows until now. Throws when it failed on them. */
@@ -216,6 +230,7 @@ export class OnBoardScoring {
     if (this.shadow !== undefined && this.shadow.running.loaded.address === running?.loaded.address)
       this.endShadow();
     this.active = running;
+    this.probation = running && this.newProbation(running.loaded);
     this.alarm = running && new Alarm(running.loaded.model.manifest.alarm, this.alarmStands);
   }
 

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { CardanError, messageOf, systemCode, type Network } from '@cardan/shared';
 
 /**
@@ -62,6 +63,16 @@ export async function loadTfjsNetwork(
     outputs,
     run: (row) => tf.tidy(() => (model.predict(tf.tensor2d(row, [1, inputs])) as Tensor).dataSync()),
   };
+}
+
+/** What can run networks here: the dense executor, and TensorFlow.js where it is installed. */
+export function enginesHere(): string[] {
+  try {
+    createRequire(import.meta.url).resolve(PACKAGE);
+    return ['dense', 'tfjs'];
+  } catch {
+    return ['dense'];
+  }
 }
 
 async function tensorflow(importPackage: (name: string) => Promise<unknown>): Promise<Tensorflow> {

@@ -11,6 +11,7 @@ import {
   syncFolder,
 } from '@cardan/shared';
 import { AGENT_VERSION } from '../config.ts';
+import { begun, ended, judged, type Trial } from './trials.ts';
 
 export const MODEL_FILES = ['manifest.json', 'model.json', 'weights.bin'] as const;
 export type ModelFile = (typeof MODEL_FILES)[number];
@@ -34,7 +35,7 @@ export interface Installation {
   signalSet: string;
   /** Content address: `modelAddress` of its three files. */
   address: string;
-  /** Has scored without trouble. */
+  /** Has scored for long enough without trouble; see `Probation`. */
   good?: true;
 }
 
@@ -52,9 +53,10 @@ interface Pointer {
   previous: Installation | null;
   candidate: Installation | null;
   stopped: Stopped[];
+  trials: Trial[];
 }
 
-const NOTHING: Pointer = { current: null, previous: null, candidate: null, stopped: [] };
+const NOTHING: Pointer = { current: null, previous: null, candidate: null, stopped: [], trials: [] };
 
 /** Stopped models that are remembered. A fleet whose last 16 models were all stopped has other worries. */
 const STOPPED_MAX = 16;
@@ -62,13 +64,13 @@ const STOPPED_MAX = 16;
 /**
  * Installed models:
  *
- *     current.json              {current, previous, candidate, stopped}, replaced in one step
+ *     current.json              {current, previous, candidate, stopped, trials}, replaced in one step
  *     {content address}/        manifest.json  model.json  weights.bin
  *     incoming/                 a download under way; removed at the next start
  *
  * The folder's name is the hash of what must be in it, so a folder proves itself whole. The model before stays, and
  * the candidate that scores beside the current one. Models that were stopped are remembered, so that none of them is
- * installed again.
+ * installed again; and those that have not proved themselves yet, so that a crash loop is found out.
  */
 export class ModelStore {
   /** Why the pointer file could not be used, when it could not; the store then begins empty. */
@@ -177,7 +179,7 @@ export class ModelStore {
     const keeps = again || (current?.good !== true && previous?.good === true);
     const before = keeps ? previous : current;
     await this.point({
-      current: again && current.good === true ? { ...installed, good: true } : installed,
+      current: this.isGood(installed.address) ? { ...installed, good: true } : installed,
       previous: before?.address === installed.address ? null : before,
     });
   }
@@ -187,11 +189,53 @@ export class ModelStore {
     await this.point({ candidate });
   }
 
-  /** The current model has scored without trouble: from now on it is one to go back to. */
+  /** Whether a model has proved itself in this car, as the active one or as the candidate. */
+  isGood(address: string): boolean {
+    const { current, previous, candidate } = this.pointer;
+    return [current, previous, candidate].some((entry) => entry?.address === address && entry.good === true);
+  }
+
+  /** A model has proved itself: from now on it is one to go back to, and no longer on trial. */
   async markGood(address: string): Promise<void> {
-    const { current } = this.pointer;
-    if (current?.address === address && current.good !== true)
-      await this.point({ current: { ...current, good: true } });
+    const { current, candidate, trials } = this.pointer;
+    const good = (entry: Installation | null): Installation | null =>
+      entry?.address === address ? { ...entry, good: true } : entry;
+    const others = trials.filter((trial) => trial.address !== address);
+    if (others.length < trials.length || !this.isGood(address))
+      await this.point({ current: good(current), candidate: good(candidate), trials: others });
+  }
+
+  /**
+   * To be called before a model gets its first row; when this resolves, its trial is on the disk. One that has proved
+   * itself needs none.
+   */
+  async beginTrial(trial: Pick<Trial, 'ref' | 'address' | 'role' | 'bootId'>): Promise<void> {
+    if (!this.isGood(trial.address)) await this.point({ trials: begun(this.pointer.trials, trial) });
+  }
+
+  /** A model on trial has scored for a minute. */
+  async markCalm(address: string): Promise<void> {
+    const { trials } = this.pointer;
+    if (trials.some((trial) => trial.address === address))
+      await this.point({
+        trials: trials.map((trial) => (trial.address === address ? { ...trial, calm: true } : trial)),
+      });
+  }
+
+  /**
+   * To be called once, before anything scores: counts the end of the agent before against what was on trial then.
+   * Returns the model that brought the agent down too often, if one did. It is on the disk with the next change.
+   */
+  judgeTrials(bootId: string): Trial | undefined {
+    const { trials, looped } = judged(this.pointer.trials, bootId);
+    this.pointer = { ...this.pointer, trials };
+    return looped;
+  }
+
+  /** The agent ends as it should. */
+  async endTrials(): Promise<void> {
+    const { trials } = this.pointer;
+    if (trials.some(({ running }) => running)) await this.point({ trials: ended(trials) });
   }
 
   /** Gives up the current model; the previous one, if any, takes its place. */
@@ -201,7 +245,7 @@ export class ModelStore {
 
   /** Gives up a model wherever it is used, and remembers why, so that it is not installed again. */
   async giveUp(address: string, code: ErrorCode, message: string): Promise<void> {
-    const { current, previous, candidate, stopped } = this.pointer;
+    const { current, previous, candidate, stopped, trials } = this.pointer;
     const without = (entry: Installation | null) => (entry?.address === address ? null : entry);
     const others = stopped.filter((entry) => entry.address !== address);
     await this.point({
@@ -209,6 +253,7 @@ export class ModelStore {
       previous: current?.address === address ? null : without(previous),
       candidate: without(candidate),
       stopped: [...others, { address, code, message, agent: AGENT_VERSION }].slice(-STOPPED_MAX),
+      trials: trials.filter((trial) => trial.address !== address),
     });
   }
 
@@ -243,8 +288,11 @@ export function modelAddress(hashes: Record<ModelFile, string>): string {
 }
 
 function parsePointer(json: string): Pointer {
-  // The first agents knew no candidate and stopped nothing.
-  const { current, previous, candidate, stopped } = { ...NOTHING, ...(JSON.parse(json) as Partial<Pointer>) };
+  // The first agents knew no candidate, stopped nothing, and put nothing on trial.
+  const { current, previous, candidate, stopped, trials } = {
+    ...NOTHING,
+    ...(JSON.parse(json) as Partial<Pointer>),
+  };
   for (const entry of [current, previous, candidate]) {
     if (entry === null) continue;
     const { ref, generation, signalSet, address } = entry;
@@ -257,5 +305,14 @@ function parsePointer(json: string): Pointer {
   for (const { address, code, message, agent } of stopped)
     if (![address, code, message, agent].every((text) => typeof text === 'string'))
       throw new TypeError('an entry of what was stopped is incomplete');
-  return { current, previous, candidate, stopped };
+  if (!Array.isArray(trials)) throw new TypeError('what is on trial is no list');
+  for (const { ref, address, role, bootId, running, calm, deaths, cuts } of trials) {
+    if (![ref.name, ref.version, address, role, bootId].every((text) => typeof text === 'string'))
+      throw new TypeError('an entry of what is on trial is incomplete');
+    if (typeof running !== 'boolean' || typeof calm !== 'boolean')
+      throw new TypeError('an entry of what is on trial has no state');
+    if (!Number.isSafeInteger(deaths) || !Number.isSafeInteger(cuts))
+      throw new TypeError('an entry of what is on trial counts nothing');
+  }
+  return { current, previous, candidate, stopped, trials };
 }

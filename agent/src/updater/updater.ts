@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { TargetFile } from '@tufjs/models';
 import {
   type Campaign,
   type CampaignReport,
@@ -9,12 +8,15 @@ import {
   type ErrorCode,
   type ModelRef,
   type VehicleDesired,
+  type VehicleModelStopped,
   type VehicleReported,
 } from '@cardan/shared';
 import { AGENT_VERSION } from '../config.ts';
+import { bootId } from './boot-id.ts';
 import { CampaignUpdater } from './campaigns.ts';
 import { parseDesired } from './desired.ts';
 import { Downloader } from './download.ts';
+import { checkFits, RefusedModelError, type Abilities } from './fits.ts';
 import { httpGet, type HttpGet } from './http-get.ts';
 import {
   type Installation,
@@ -25,8 +27,11 @@ import {
   ModelStore,
 } from './model-store.ts';
 import { sha256Of, TufClient } from './tuf-client.ts';
+import { crashLoop } from './trials.ts';
 
 export type { InstalledModel };
+
+type ModelRole = VehicleModelStopped['role'];
 
 /** The part of what a car reports that the updater knows. */
 export type UpdateReport = Pick<VehicleReported, 'observedGeneration' | 'active' | 'phase' | 'error'>;
@@ -58,6 +63,12 @@ export interface UpdaterOptions {
   /** The same for the model that scores silently beside it; null: none does any more. */
   onCandidate: (model: InstalledModel | null) => Promise<void>;
   onReport: (report: UpdateReport) => void;
+  /** The updater has given up a model: it fails its self-test here, or the agent died again and again with it. */
+  onModelStopped?: (stopped: VehicleModelStopped) => void;
+  /** What this car can run; without it only what the files themselves show is checked. */
+  abilities?: Abilities;
+  /** Names this start of the computer; default that of the system. */
+  bootId?: string;
   /** What is collected from now on; without it campaigns are left aside. */
   onCampaigns?: (campaigns: readonly Campaign[]) => void;
   /** Campaigns that do not run, with the reason. */
@@ -68,8 +79,6 @@ export interface UpdaterOptions {
 const POLL_MS = 60_000;
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 300_000;
-/** All files of a model together. A car's disk and memory are small. */
-const MODEL_BYTES_MAX = 64 * 1024 * 1024;
 const DESIRED_BYTES_MAX = 65_536;
 
 /**
@@ -100,6 +109,7 @@ export class Updater {
   private working: Promise<void> | undefined;
   private polling: Promise<void> | undefined;
   private readonly campaigns: CampaignUpdater | undefined;
+  private readonly bootId: string;
   /** Swaps of models and what goes with them, one after the other. */
   private swapping: Promise<unknown> = Promise.resolve();
 
@@ -107,6 +117,7 @@ export class Updater {
     this.options = options;
     this.random = options.random ?? Math.random;
     this.delay = options.delay ?? waitFor;
+    this.bootId = options.bootId ?? bootId();
     this.downloader = new Downloader({ get: options.get ?? httpGet, stallMs: options.stallMs ?? 30_000 });
     this.tuf = new TufClient({
       dir: join(options.dir, 'metadata'),
@@ -134,9 +145,10 @@ export class Updater {
    */
   async start(): Promise<void> {
     await this.campaigns?.start();
-    this.store = await ModelStore.open(join(this.options.dir, 'models'));
-    await this.startInstalled(this.store);
-    await this.startCandidate(this.store);
+    const store = await ModelStore.open(join(this.options.dir, 'models'));
+    this.store = store;
+    await this.startInstalled(store, await this.breakCrashLoop(store));
+    await this.startCandidate(store);
     this.work();
     this.polling = this.pollForever();
   }
@@ -187,11 +199,17 @@ export class Updater {
     });
   }
 
-  /** The model with this address has scored without trouble, so that it is one to go back to. */
+  /** The model with this address has proved itself, so that it is one to go back to. */
   modelIsGood(address: string): void {
     const { store } = this;
     // On a disk that takes no writes it counts until the next start.
     void this.exclusive(async () => store?.markGood(address).catch(() => {}));
+  }
+
+  /** The model with this address has scored for a minute. */
+  modelIsCalm(address: string): void {
+    const { store } = this;
+    void this.exclusive(async () => store?.markCalm(address).catch(() => {}));
   }
 
   /** Resolves when there is nothing left to do or to try again. */
@@ -207,22 +225,50 @@ export class Updater {
     this.newHint.abort();
     this.downloader.stop();
     await Promise.all([this.campaigns?.stop(), this.working, this.polling, this.swapping]);
+    // A disk that takes no writes lets this end look like a crash; it takes three of them to count.
+    await this.store?.endTrials().catch(() => {});
   }
 
-  private async startInstalled(store: ModelStore): Promise<void> {
-    let error: unknown = store.problem;
+  /** Gives up the model with which the agent died again and again. Needs no network. */
+  private async breakCrashLoop(store: ModelStore): Promise<unknown> {
+    const looped = store.judgeTrials(this.bootId);
+    if (looped === undefined) return store.problem;
+    const { ref, address, role } = looped;
+    const { code, message } = crashLoop(looped);
+    await this.giveUpModel(store, { ref, address }, role, new RefusedModelError(code, message));
+    return new CardanError(code, message);
+  }
+
+  /** A model that must not run here again: it is told of, and remembered. */
+  private async giveUpModel(
+    store: ModelStore,
+    { ref, address }: Pick<Installation, 'ref' | 'address'>,
+    role: ModelRole,
+    { code, message }: CardanError,
+  ): Promise<void> {
+    if (code === 'SELF_TEST_FAILED' || code === 'MODEL_CRASH_LOOP')
+      this.options.onModelStopped?.({ model: ref, role, code, message });
+    // It counts in memory at once, so the car goes on without it also when the disk takes no writes.
+    await store.giveUp(address, code, message).catch(() => {});
+  }
+
+  private async startInstalled(store: ModelStore, problem: unknown): Promise<void> {
+    let error = problem;
     for (let current = store.current; current !== null; current = store.current) {
       // The car's columns have changed since, for example by a new map: that model is not for us.
       if (current.signalSet !== this.options.signalSet) break;
       try {
-        await this.handOver(await store.load(current));
+        const files = await store.load(current);
+        await this.tryOut(store, current, 'active').catch(() => {});
+        await this.handOver(files);
         this.done = current.generation;
         this.say({ observedGeneration: current.generation, active: current.ref });
         break;
       } catch (cause) {
         error = cause;
+        if (isSelfTest(cause)) await this.giveUpModel(store, current, 'active', cause);
         // A disk that takes no writes must not keep the car from the model before.
-        await store.fallBack().catch((failure: unknown) => (error = failure));
+        else await store.fallBack().catch((failure: unknown) => (error = failure));
       }
     }
     if (error !== undefined) this.say({ phase: 'failed', error: problemOf(error) });
@@ -232,9 +278,13 @@ export class Updater {
     const { candidate } = store;
     if (candidate?.signalSet !== this.options.signalSet) return;
     try {
-      await this.options.onCandidate(await store.load(candidate));
+      const files = await store.load(candidate);
+      await this.tryOut(store, candidate, 'shadow').catch(() => {});
       this.shadowing = candidate.address;
-    } catch {
+      await this.options.onCandidate(files);
+    } catch (cause) {
+      this.shadowing = undefined;
+      if (isSelfTest(cause)) return this.giveUpModel(store, candidate, 'shadow', cause);
       // The car is as good without it; the next decision brings it again.
       await store.setCandidate(null).catch(() => {});
     }
@@ -245,7 +295,14 @@ export class Updater {
     const { current } = store;
     if (current === null || current.address === this.running || current.signalSet !== this.options.signalSet)
       return;
-    await this.handOver(await store.load(current));
+    const files = await store.load(current);
+    await this.tryOut(store, current, 'active').catch(() => {});
+    await this.handOver(files);
+  }
+
+  /** Before a model gets its first row. */
+  private tryOut(store: ModelStore, { ref, address }: Installation, role: ModelRole): Promise<void> {
+    return store.beginTrial({ ref, address, role, bootId: this.bootId });
   }
 
   private work(): void {
@@ -314,7 +371,8 @@ export class Updater {
     const files = this.running === installed.address ? undefined : await fetch();
     await this.exclusive(async () => {
       if (files !== undefined) {
-        await this.handOver(files);
+        await this.tryOut(store, installed, 'active');
+        await this.orGiveUp(store, installed, 'active', this.handOver(files));
         this.counts.installed++;
       }
       // It may have been stopped since.
@@ -338,10 +396,12 @@ export class Updater {
     const { installed, fetch } = wanted;
     const files = await fetch();
     await this.exclusive(async () => {
+      await this.tryOut(store, installed, 'shadow');
       // Already now, as it may be stopped on its first row.
       this.shadowing = installed.address;
       try {
-        await this.refusable(this.options.onCandidate(files));
+        const taken = this.refusable(this.options.onCandidate(files));
+        await this.orGiveUp(store, installed, 'shadow', taken);
       } catch (error) {
         this.shadowing = undefined;
         throw error;
@@ -366,7 +426,7 @@ export class Updater {
       'weights.bin': target('weights.bin'),
     };
     // Before a byte of it is downloaded.
-    checkFits(ref, Object.values(targets), signalSet);
+    checkFits(ref, targets, signalSet, this.options.abilities);
     const address = modelAddress({
       'manifest.json': sha256Of(targets['manifest.json']),
       'model.json': sha256Of(targets['model.json']),
@@ -395,6 +455,21 @@ export class Updater {
       await this.refusable(this.options.onInstalled(model));
     } catch (error) {
       if (this.running === model.address) this.running = before;
+      throw error;
+    }
+  }
+
+  /** A model that fails its self-test is not fetched and tried again at each start. */
+  private async orGiveUp(
+    store: ModelStore,
+    installed: Installation,
+    role: ModelRole,
+    taken: Promise<void>,
+  ): Promise<void> {
+    try {
+      await taken;
+    } catch (error) {
+      if (isSelfTest(error)) await this.giveUpModel(store, installed, role, error);
       throw error;
     }
   }
@@ -449,9 +524,6 @@ export class Updater {
   }
 }
 
-/** The files are as signed, but the car cannot take the model: trying again would change nothing. */
-class RefusedModelError extends CardanError {}
-
 /** Whether trying the same generation again is useless. */
 function isFinal(error: unknown): error is CardanError {
   return (
@@ -460,20 +532,8 @@ function isFinal(error: unknown): error is CardanError {
   );
 }
 
-/** Throws SIGNAL_SET_MISMATCH, or MODEL_INVALID when it is too large for a car. */
-function checkFits(ref: ModelRef, targets: TargetFile[], signalSet: string): void {
-  const other = targets.find(({ custom }) => custom.signalSet !== signalSet);
-  if (other !== undefined)
-    throw new CardanError(
-      'SIGNAL_SET_MISMATCH',
-      `Model ${ref.name} ${ref.version} is for the signal set ${String(other.custom.signalSet)}; this car sends ${signalSet}.`,
-    );
-  const bytes = targets.reduce((sum, { length }) => sum + length, 0);
-  if (bytes > MODEL_BYTES_MAX)
-    throw new RefusedModelError(
-      'MODEL_INVALID',
-      `Model ${ref.name} ${ref.version} has ${bytes} bytes; at most ${MODEL_BYTES_MAX} fit.`,
-    );
+function isSelfTest(error: unknown): error is CardanError {
+  return error instanceof CardanError && error.code === 'SELF_TEST_FAILED';
 }
 
 function problemOf(error: unknown): Failure {

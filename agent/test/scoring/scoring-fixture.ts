@@ -46,6 +46,9 @@ export class Recorded {
     this.scoring = new OnBoardScoring({
       budgetUs: 1000,
       shadowPeriodMs: 60_000,
+      // A model is good with its first score.
+      goodAfterMs: 0,
+      onCalm: () => undefined,
       clockUs: () => this.us,
       onAlarm: (change, time) => this.alarms.push({ ...change, time }),
       onShadow: (statistics, time) => this.shadows.push({ ...statistics, time }),

@@ -66,6 +66,25 @@ export interface FeatureSpec {
 export const STATISTICS = ['mean', 'deviation', 'slope', 'min', 'max', 'range'] as const;
 export type Statistic = (typeof STATISTICS)[number];
 
+/**
+ * Version of what features there are: a reader computes those of its version and of the ones before. 1: mean and
+ * deviation; 2: all of `STATISTICS`.
+ */
+export const FEATURE_SCHEMA = 2;
+
+/** The lowest version of features that has all which a model needs. */
+export function featureSchemaOf({ inputs }: FeatureSpec): number {
+  return inputs.every(({ statistic }) => statistic === 'mean' || statistic === 'deviation') ? 1 : 2;
+}
+
+/**
+ * Multiply-adds that one row takes in the network: what the manifest says, or else one per weight, which is right for
+ * dense layers.
+ */
+export function operationsOf({ metrics, files }: Pick<ModelManifest, 'metrics' | 'files'>): number {
+  return metrics.multiply_adds ?? Math.ceil(files['weights.bin'].length / Float32Array.BYTES_PER_ELEMENT);
+}
+
 export interface FeatureInput {
   /** Column in the signal set. */
   signal: number;
