@@ -81,6 +81,7 @@ export type ErrorCode =
   | 'MQTT_REFUSED'
   | 'TOKEN_REQUIRED'
   | 'UNAUTHORIZED' // nobody, or somebody whose token or certificate is not right
+  | 'TOKEN_UNKNOWN' // there is no token with this id to revoke
   | 'FORBIDDEN' // somebody who may not do this
   | 'REQUEST_INVALID' // not as the OpenAPI document says; the message names the place
   | 'CURSOR_INVALID'
