@@ -3,9 +3,10 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ModelRef, VehicleDesired } from '@cardan/shared';
+import type { ModelRef, VehicleDesired, VehicleModelStopped } from '@cardan/shared';
 import { COLUMNS } from '../../../cloud/test/registry/model-fixture.ts';
 import { type TestRegistry, testRegistry } from '../../../cloud/test/registry/registry-fixture.ts';
+import type { Abilities } from '../../src/updater/fits.ts';
 import { httpGet } from '../../src/updater/http-get.ts';
 import { type InstalledModel, Updater, type UpdateReport } from '../../src/updater/updater.ts';
 
@@ -50,6 +51,8 @@ export class Car {
   readonly installed: InstalledModel[] = [];
   readonly candidates: (InstalledModel | null)[] = [];
   readonly waits: number[] = [];
+  /** Models that the updater itself gave up. */
+  readonly stopped: VehicleModelStopped[] = [];
   readonly updater: Updater;
   readonly dir: string;
   /** Set to make the loading of a model fail. */
@@ -65,6 +68,8 @@ export class Car {
     /** Whether the car hears what the registry wants over HTTP; by hints alone otherwise. */
     polls?: boolean;
     refuse?: (model: InstalledModel) => Error | undefined;
+    abilities?: Abilities;
+    bootId?: string;
   }) {
     const {
       dir,
@@ -107,6 +112,9 @@ export class Car {
         this.candidates.push(model);
       },
       onReport: (report) => this.reports.push(report),
+      onModelStopped: (stopped) => this.stopped.push(stopped),
+      ...(options.abilities === undefined ? {} : { abilities: options.abilities }),
+      ...(options.bootId === undefined ? {} : { bootId: options.bootId }),
     });
   }
 

@@ -21,6 +21,7 @@ import type { CampaignsDesired } from './campaign-projection.ts';
 import { Campaigns } from './campaigns.ts';
 import { ModelProjection, type ModelVersion } from './model-projection.ts';
 import { Tail } from './tail.ts';
+import { modelTargetMetadata } from './target-metadata.ts';
 import { problemFrom } from './problem.ts';
 import { openKeys } from './tuf-keys.ts';
 import { type Target, TufRepository } from './tuf-repository.ts';
@@ -307,8 +308,8 @@ export class Registry {
 
   /** undefined when a file is not in the store: what cannot be fetched is not signed. */
   private async targetsOf({ manifest, manifestSha256 }: ModelVersion): Promise<Target[] | undefined> {
-    const { name, version, signalSet } = manifest;
-    const custom = { model: name, version, signalSet: signalSet.id };
+    const { name, version } = manifest;
+    const custom = modelTargetMetadata(manifest);
     const length = await this.blobs.size(manifestSha256);
     if (length === undefined) return undefined;
     const targets: Target[] = [];

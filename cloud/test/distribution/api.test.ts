@@ -120,7 +120,14 @@ test('publishing makes the version known, signed and decided', async () => {
   expect(targets.signed.targets['models/anomaly/1/weights.bin']).toEqual({
     length: model.weightsBytes.length,
     hashes: { sha256: sha256(model.weightsBytes) },
-    custom: { model: 'anomaly', version: '1', signalSet: COLUMNS.id },
+    custom: {
+      model: 'anomaly',
+      version: '1',
+      signalSet: COLUMNS.id,
+      engine: 'dense',
+      features: 1,
+      operations: 5000,
+    },
   });
 });
 

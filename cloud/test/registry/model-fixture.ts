@@ -17,7 +17,12 @@ export const OTHER_COLUMNS = signalSet([{ name: 'Vehicle.Speed', unit: 'm/s' }])
 
 export function testModel(
   version: string,
-  options: { name?: string; columns?: typeof COLUMNS } = {},
+  options: {
+    name?: string;
+    columns?: typeof COLUMNS;
+    /** Of the manifest. */
+    change?: (manifest: ModelManifest) => void;
+  } = {},
 ): TestModel {
   const { name = 'anomaly', columns = COLUMNS } = options;
   const modelBytes = Buffer.from(JSON.stringify({ format: 'layers-model', name, version }));
@@ -55,6 +60,7 @@ export function testModel(
     },
     metrics: { loss: 0.1 },
   };
+  options.change?.(manifest);
   return { manifest, manifestBytes: Buffer.from(JSON.stringify(manifest)), modelBytes, weightsBytes };
 }
 
