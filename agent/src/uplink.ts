@@ -80,7 +80,8 @@ export class Uplink {
   private rows: Flight | undefined;
   private events: Flight | undefined;
   private batchTimer: NodeJS.Timeout | undefined;
-  private batchDue = false;
+  /** Rows up to this number have waited long enough, whether they make full batches or not. */
+  private dueUpTo = 0;
   private reported: string | undefined;
   private draining: { resolve: () => void } | undefined;
   /** Connected, and subscribed to the acknowledgements: what is sent before could be acknowledged unheard. */
@@ -252,13 +253,13 @@ export class Uplink {
     const due =
       pending >= batchRows ||
       outbox.pendingBytes >= batchBytes ||
-      this.batchDue ||
       this.draining !== undefined ||
-      tries > 0;
+      tries > 0 ||
+      outbox.oldestRow <= this.dueUpTo;
     if (!due) {
       this.batchTimer ??= setTimeout(() => {
         this.batchTimer = undefined;
-        this.batchDue = true;
+        this.dueUpTo = outbox.nextSequence - 1;
         this.pump();
       }, batchMs);
       return;
@@ -273,7 +274,6 @@ export class Uplink {
     const { batch, payload } = fitting;
     clearTimeout(this.batchTimer);
     this.batchTimer = undefined;
-    this.batchDue = false;
     if (isBacklog) this.pace.spend(batch.times.length, clock.monotonicMs());
     this.publish(this.telemetryTopic, payload, false);
     const last = batch.firstSequence + batch.times.length - 1;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Aedes } from 'aedes';
 import mqtt, { type MqttClient } from 'mqtt';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { cloudEvent, decodeTelemetry, type Ack, type TelemetryBatch } from '@cardan/shared';
 import { Outbox } from '../src/outbox.ts';
 import { Uplink, type UplinkOptions } from '../src/uplink.ts';
@@ -109,6 +109,28 @@ describe('Uplink', () => {
     start();
     add(0, 3);
     expect((await next()).times.length).toBe(3);
+  });
+
+  it('sends all that has waited for long enough, also when it takes several batches', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const next = await batches();
+      await cloud.subscribeAsync('cardan/v1/a/status');
+      const online = once(cloud, 'message');
+      start({ batchMs: 5000 });
+      await online;
+      // Rows of two campaigns in turn: no batch can hold rows of both.
+      for (let time = 0; time < 6; time++)
+        outbox.addRow(time, Float32Array.of(time), undefined, { ...context, campaign: `c${time % 2}` });
+      outbox.flush();
+      await vi.advanceTimersByTimeAsync(5000);
+      for (let sequence = 1; sequence <= 6; sequence++) {
+        expect((await next()).firstSequence).toBe(sequence);
+        await acknowledge({ rows: [[sequence, sequence]] });
+      }
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('sends again what is not acknowledged in time', async () => {

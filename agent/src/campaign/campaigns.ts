@@ -163,7 +163,7 @@ export class Campaigns {
           data,
         ),
       // The description of columns is worth as much as the rows of any campaign that has them.
-      type === 'io.cardan.signal-set' ? undefined : campaign.priority,
+      type === 'io.cardan.signal-set' ? {} : { priority: campaign.priority, campaign: campaign.id },
     );
   }
 }
