@@ -42,6 +42,8 @@ export interface RolloutState {
   widenedAt: number;
   champion: ModelRef | null;
   evidenceFrom: Readonly<Record<number, number>>;
+  /** Of the champion, in the stages that have passed: in the last one no car may have it any more. */
+  baseline: { alarms: number; vehicleHours: number };
   /** Oldest first. At most one per hundredth of each stage, and one per retry. */
   moves: readonly Move[];
   /** Why it stands where it stands. */
@@ -100,7 +102,16 @@ export function apply(state: RolloutState | undefined, event: RolloutEvent): Rol
         ...move(generation, { stage: state.stage, part }),
       });
     }
-    case 'io.cardan.rollout.gate-passed':
+    case 'io.cardan.rollout.gate-passed': {
+      const { stage, evidence } = event.data;
+      const { alarms, vehicleHours } = state.baseline;
+      return to(running && stage === state.stage, {
+        baseline: {
+          alarms: alarms + evidence.championAlarms,
+          vehicleHours: vehicleHours + evidence.championVehicleHours,
+        },
+      });
+    }
     case 'io.cardan.rollout.gate-failed':
       return state;
     case 'io.cardan.rollout.paused':
@@ -248,6 +259,7 @@ function begin(spec: RolloutCreated, time: number): RolloutState {
     widenedAt: time,
     champion: null,
     evidenceFrom: {},
+    baseline: { alarms: 0, vehicleHours: 0 },
     moves: [],
     reason: '',
   };
