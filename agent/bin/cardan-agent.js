@@ -1,4 +1,4 @@
 #!/usr/bin/env node
 // Node 22.18 and newer run the TypeScript sources as they are; older ones need tsx.
 if (!process.features.typescript) (await import('tsx/esm/api')).register();
-await import('../src/main.ts');
+await import(process.argv[2] === 'tuf' ? '../src/tuf-main.ts' : '../src/main.ts');

@@ -20,6 +20,7 @@ import { Agent } from './agent.ts';
 import { agentMetrics, serveMetrics } from './agent-metrics.ts';
 import { parseCampaign, type Campaign } from './campaign/index.ts';
 import { busMetrics, busSummary } from './can/bus-figures.ts';
+import { kernelFilters } from './can/kernel-filters.ts';
 import { openSource } from './can/open-source.ts';
 import { AGENT_DEFAULTS, AGENT_VERSION } from './config.ts';
 import { parseDbc, type Dbc } from './dbc/index.ts';
@@ -34,6 +35,7 @@ import {
   storeAndForwardOptions,
   type StoreAndForwardOptions,
 } from './uplink/command-options.ts';
+import { tufCommand } from './updater/tuf-command.ts';
 import { mapAllSignals, readVssMap } from './vss.ts';
 
 const program = new Command('cardan-agent')
@@ -42,6 +44,7 @@ const program = new Command('cardan-agent')
 
 interface RunOptions extends MqttFiles, StoreAndForwardOptions {
   campaign: string[];
+  allFrames?: boolean;
   attribute: Record<string, string>;
   can: string[];
   dbc: string;
@@ -89,6 +92,10 @@ function runOptions(command: Command): Command {
       'a campaign that runs without a cloud (JSON, see docs/campaigns.md); several times for several',
       (path: string, before: string[]) => [...before, path],
       [],
+    )
+    .option(
+      '--all-frames',
+      'take also frames that neither the DBC nor a --campaign names, for campaigns of the cloud that want them raw (SocketCAN)',
     )
     .option(
       '--attribute <name=value>',
@@ -181,6 +188,8 @@ program
     if (findings > 0) process.exitCode = 1;
   });
 
+tufCommand(program);
+
 await runCommand(program, process.argv);
 
 async function run(options: RunOptions): Promise<void> {
@@ -199,9 +208,11 @@ async function run(options: RunOptions): Promise<void> {
     map: options.vss === undefined ? mapAllSignals(file) : readVssMap(options.vss, file),
   });
   const { dbc, map, filters } = diagnostics;
+  const campaigns = options.campaign.map(readCampaignFile);
+  const raw = campaigns.flatMap(({ rawFrames }) => rawFrames?.ids ?? []);
   const source = openSource(options.can, {
     speed: options.speed,
-    filters,
+    ...(options.allFrames === true ? {} : { filters: [...filters, ...kernelFilters({ messages: raw })] }),
     onMalformed: (path, line, message) => process.stderr.write(`${path}:${line}: ${message}\n`),
     onProblem: problemPrinter(),
   });
@@ -215,7 +226,7 @@ async function run(options: RunOptions): Promise<void> {
     connection: mqttConnection(options),
     rowPeriodMs: options.period,
     ...storeAndForward(options),
-    campaigns: options.campaign.map(readCampaignFile),
+    campaigns,
     attributes: options.attribute,
     ...(options.registry === undefined || options.root === undefined
       ? {}

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CardanError, messageOf, systemCode } from '@cardan/shared';
@@ -55,7 +55,7 @@ export async function checkRegistry(options: RegistryOptions): Promise<Findings>
       clock: now,
     }).refresh();
     findings.ok('registry', `${registry} answers, and what it serves is signed from this root`);
-    expiry(findings, dir, root, now());
+    expiry(findings, dir, now());
   } catch (error) {
     if (!(error instanceof CardanError)) throw error;
     // What is wrong with the file has its own line.
@@ -113,12 +113,8 @@ function signedOf(path: string): { version: number; expires: number } {
 }
 
 /** Of the newest root: that of the factory may have expired long ago. */
-function expiry(findings: Findings, dir: string, factory: string, now: number): void {
-  const versions = readdirSync(dir)
-    .map((name) => Number(/^(\d+)\.root\.json$/.exec(name)?.[1] ?? 0))
-    .sort((a, b) => a - b);
-  const newest = versions.at(-1) ?? 0;
-  const { version, expires } = signedOf(newest > 0 ? join(dir, `${newest}.root.json`) : factory);
+function expiry(findings: Findings, dir: string, now: number): void {
+  const { version, expires } = signedOf(join(dir, 'root.json'));
   const days = daysUntil(expires, now);
   const text = `the newest is version ${version}, until ${dayText(expires)}, ${days} days`;
   if (days < DAYS_WARN)

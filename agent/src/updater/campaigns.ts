@@ -10,7 +10,8 @@ import {
 } from '@cardan/shared';
 import { CAMPAIGNS_MAX } from '../campaign/collector.ts';
 import { ALL, CampaignStore, trouble, type HeldCampaign } from './campaign-store.ts';
-import { sha256Of, type TufClient } from './tuf-client.ts';
+import type { TufClient } from './tuf-client.ts';
+import { sha256Of } from './tuf-metadata.ts';
 
 export interface CampaignUpdaterOptions {
   /** For documents. */
@@ -131,8 +132,11 @@ export class CampaignUpdater {
     // Most generations are about the model, or say what is so already.
     const settled = fetching.length === 0 && leaving.length === 0 && this.refused.size === missing.length;
     if (settled && !this.unsaved) return [];
+    const signed = new Set<string>();
     try {
       await this.options.tuf.refresh();
+      for (const ref of [...missing, ...[...this.held.values()].map(({ campaign }) => campaign)])
+        if (await this.isSigned(ref)) signed.add(keyOf(ref));
     } catch (error) {
       const concerned = [...fetching, ...leaving];
       return (concerned.length > 0 ? concerned : [ALL]).map((ref) => trouble(ref, 'failed', error));
@@ -141,7 +145,7 @@ export class CampaignUpdater {
     const next = new Map(
       [...this.held].filter(
         ([id, { campaign }]) =>
-          this.isSigned(campaign) || missing.some((ref) => ref.id === id && this.isSigned(ref)),
+          signed.has(keyOf(campaign)) || missing.some((ref) => ref.id === id && signed.has(keyOf(ref))),
       ),
     );
     const failed = leaving
@@ -170,7 +174,7 @@ export class CampaignUpdater {
   }
 
   private async fetch(ref: CampaignRef, next: ReadonlyMap<string, HeldCampaign>): Promise<HeldCampaign> {
-    const target = this.options.tuf.target(campaignTargetPath(ref));
+    const target = await this.options.tuf.target(campaignTargetPath(ref));
     // Before a byte of it is downloaded.
     if (target.custom.id !== ref.id || target.custom.version !== ref.version)
       throw campaignInvalid(`what is signed as ${ref.id} ${ref.version} is for another campaign`);
@@ -186,12 +190,13 @@ export class CampaignUpdater {
   }
 
   /** Whether the metadata of the last refresh names it. */
-  private isSigned(ref: CampaignRef): boolean {
+  private async isSigned(ref: CampaignRef): Promise<boolean> {
     try {
-      this.options.tuf.target(campaignTargetPath(ref));
+      await this.options.tuf.target(campaignTargetPath(ref));
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      if (error instanceof CardanError && error.code === 'TUF_TARGET_UNKNOWN') return false;
+      throw error;
     }
   }
 

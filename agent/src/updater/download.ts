@@ -42,13 +42,15 @@ export class Downloader {
 
   /**
    * The body, chunk by chunk. Throws HTTP_UNREACHABLE, HTTP_STATUS, or TUF_HASH as soon as there are more than
-   * `bytesMax` bytes (TUF: endless data attack).
+   * `bytesMax` bytes (TUF: endless data attack). With `from` only the bytes from there on are asked for; `onStart` is
+   * told where they begin: there, or at 0 where the server knows no ranges.
    */
   async *stream(
     url: string,
     bytesMax: number,
-    headers: Record<string, string> = {},
+    { from = 0, onStart }: { from?: number; onStart?: (from: number) => Promise<void> } = {},
   ): AsyncGenerator<Uint8Array> {
+    const headers: Record<string, string> = from > 0 ? { range: `bytes=${from}-` } : {};
     const { stallMs } = this.options;
     const abort = new AbortController();
     const onStop = () => abort.abort(new Error('the updater was stopped'));
@@ -58,8 +60,11 @@ export class Downloader {
     if (this.stopped.signal.aborted) onStop();
     try {
       const response = await this.options.get(url, { headers, signal: abort.signal });
-      if (!response.ok) throw new HttpStatusError(url, response.status);
-      let total = 0;
+      const partial = from > 0 && response.status === 206;
+      if (!response.ok || (partial && !isFrom(response.headers.get('content-range'), from)))
+        throw new HttpStatusError(url, response.status);
+      let total = partial ? from : 0;
+      await onStart?.(total);
       let sinceFed = 0;
       for await (const chunk of response.body ?? []) {
         total += chunk.length;
@@ -89,9 +94,13 @@ export class Downloader {
   }
 
   /** The whole body. */
-  async bytes(url: string, bytesMax: number, headers?: Record<string, string>): Promise<Buffer> {
+  async bytes(url: string, bytesMax: number): Promise<Buffer> {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of this.stream(url, bytesMax, headers)) chunks.push(chunk);
+    for await (const chunk of this.stream(url, bytesMax)) chunks.push(chunk);
     return Buffer.concat(chunks);
   }
+}
+
+function isFrom(contentRange: string | null, from: number): boolean {
+  return contentRange?.startsWith(`bytes ${from}-`) === true;
 }

@@ -5,6 +5,7 @@ import { get as httpsGetRequest } from 'node:https';
 export interface HttpAnswer {
   status: number;
   ok: boolean;
+  headers: { get(name: string): string | null };
   body: AsyncIterable<Uint8Array> | null;
 }
 
@@ -26,7 +27,13 @@ export const httpGet: HttpGet = async (url, options) => {
     const answer = await request(at, options);
     const { statusCode: status = 0, headers } = answer;
     const isRedirect = [301, 302, 303, 307, 308].includes(status) && headers.location !== undefined;
-    if (!isRedirect) return { status, ok: status >= 200 && status < 300, body: answer };
+    if (!isRedirect)
+      return {
+        status,
+        ok: status >= 200 && status < 300,
+        headers: { get: (name) => headers[name.toLowerCase()]?.toString() ?? null },
+        body: answer,
+      };
     answer.resume();
     if (redirects >= REDIRECTS_MAX) throw new Error(`more than ${REDIRECTS_MAX} redirects`);
     const next = new URL(headers.location!, at);

@@ -11,7 +11,7 @@ import {
   type VehicleModelStopped,
   type VehicleReported,
 } from '@cardan/shared';
-import { AGENT_VERSION } from '../config.ts';
+import { AGENT_BUILT_AT, AGENT_VERSION } from '../config.ts';
 import { bootId } from './boot-id.ts';
 import { CampaignUpdater } from './campaigns.ts';
 import { parseDesired } from './desired.ts';
@@ -26,8 +26,9 @@ import {
   type ModelFile,
   ModelStore,
 } from './model-store.ts';
-import { sha256Of, TufClient } from './tuf-client.ts';
+import { TufClient } from './tuf-client.ts';
 import { crashLoop } from './trials.ts';
+import { sha256Of } from './tuf-metadata.ts';
 
 export type { InstalledModel };
 
@@ -51,6 +52,8 @@ export interface UpdaterOptions {
   signalSet: string;
   /** Milliseconds since 1970, default Date.now; tells expired metadata. */
   clock?: () => number;
+  /** The clock counts as no earlier than this, milliseconds since 1970; default when this agent was released. */
+  notBefore?: number;
   /** 0 … 1, spreads the cars' polls; default Math.random. */
   random?: () => number;
   get?: HttpGet;
@@ -126,6 +129,7 @@ export class Updater {
       targetsUrl: `${options.baseUrl}/v1/targets`,
       downloader: this.downloader,
       clock: options.clock ?? Date.now,
+      notBefore: options.notBefore ?? AGENT_BUILT_AT,
     });
     if (options.onCampaigns !== undefined)
       this.campaigns = new CampaignUpdater({
@@ -421,9 +425,9 @@ export class Updater {
     await this.tuf.refresh();
     const target = (file: ModelFile) => this.tuf.target(`models/${ref.name}/${ref.version}/${file}`);
     const targets = {
-      'manifest.json': target('manifest.json'),
-      'model.json': target('model.json'),
-      'weights.bin': target('weights.bin'),
+      'manifest.json': await target('manifest.json'),
+      'model.json': await target('model.json'),
+      'weights.bin': await target('weights.bin'),
     };
     // Before a byte of it is downloaded.
     checkFits(ref, targets, signalSet, this.options.abilities);
