@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import {
   CardanError,
   cloudEvent,
@@ -6,6 +6,7 @@ import {
   parseCloudEvent,
   parseMqttTopic,
   parseSignalSet,
+  reportRecord,
   type ErrorCode,
   type LogTopic,
   type VehicleReported,
@@ -133,23 +134,10 @@ export class MessageReader {
     return { topic: 'vehicle-events', record: eventToRecord(vehicle, event), rows: 0, ack: undefined };
   }
 
-  private reportedRecord(
-    { vehicle, source }: VehicleTopic,
-    mqttTopic: string,
-    payload: Buffer,
-  ): VehicleRecord {
+  private reportedRecord({ vehicle }: VehicleTopic, mqttTopic: string, payload: Buffer): VehicleRecord {
     const reported = (parseJson(mqttTopic, payload) ?? {}) as VehicleReported;
-    if (typeof reported.signalSet !== 'string' || !Number.isSafeInteger(reported.observedGeneration))
-      throw malformed(`"${mqttTopic}" has no "signalSet" and "observedGeneration".`);
-    // It says when it was said, so the same words are the same event: copies have one id.
-    const id = createHash('sha256').update(payload).digest('hex').slice(0, 32);
-    const said = Date.parse(reported.time);
-    const event = cloudEvent(
-      'io.cardan.vehicle.reported',
-      { source, id, time: said >= 0 ? said : this.now() },
-      reported,
-    );
-    return { topic: 'vehicle-events', record: eventToRecord(vehicle, event), rows: 0, ack: undefined };
+    const record = reportRecord(vehicle, payload, reported, this.now());
+    return { topic: 'vehicle-events', record, rows: 0, ack: undefined };
   }
 }
 

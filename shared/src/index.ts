@@ -12,6 +12,7 @@ export * from './rollout-events.ts';
 export * from './sequence-deduplicator.ts';
 export * from './signal-set.ts';
 export * from './telemetry.ts';
+export * from './vehicle-report.ts';
 export * from './model/alarm.ts';
 export * from './model/dense.ts';
 export * from './model/features.ts';
