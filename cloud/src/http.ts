@@ -1,89 +1,88 @@
-import Fastify, { type FastifyInstance } from 'fastify';
-import { CardanError, type ErrorCode, messageOf, systemCode } from '@cardan/shared';
+import type { Socket } from 'node:net';
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify';
+import { CardanError, systemCode } from '@cardan/shared';
+import { AllowedMethods } from './allowed-methods.ts';
+import { problem, PROBLEM_TYPE, sendProblem } from './problem-details.ts';
 
-/** HTTP status of the errors that a caller can cause; every other one is a 500. */
-const STATUS: Partial<Record<ErrorCode, number>> = {
-  USAGE: 400,
-  REQUEST_INVALID: 400,
-  CURSOR_INVALID: 400,
-  UNAUTHORIZED: 401,
-  FORBIDDEN: 403,
-  ROUTE_UNKNOWN: 404,
-  METHOD_NOT_ALLOWED: 405,
-  REQUEST_TIMEOUT: 408,
-  IDEMPOTENCY_IN_PROGRESS: 409,
-  BODY_TOO_LARGE: 413,
-  MEDIA_TYPE_UNSUPPORTED: 415,
-  RANGE_NOT_SATISFIABLE: 416,
-  IDEMPOTENCY_KEY_REUSED: 422,
-  RATE_LIMITED: 429,
-  INTERNAL: 500,
-  MODEL_UNKNOWN: 404,
-  BLOB_UNKNOWN: 404,
-  CAMPAIGN_UNKNOWN: 404,
-  VEHICLE_UNKNOWN: 404,
-  TOPIC_UNKNOWN: 404,
-  ROLLOUT_UNKNOWN: 404,
-  TUF_TARGET_UNKNOWN: 404,
-  MODEL_EXISTS: 409,
-  CAMPAIGN_EXISTS: 409,
-  ROLLOUT_EXISTS: 409,
-  ROLLOUT_STATE: 409,
-  MODEL_INVALID: 422,
-  CAMPAIGN_INVALID: 422,
-  FILTER_INVALID: 422,
-  ROLLOUT_INVALID: 422,
-  VEHICLE_INVALID: 422,
-  SIGNAL_SET_MISMATCH: 422,
-  BLOB_HASH_MISMATCH: 422,
-  EVENT_MALFORMED: 422,
-  TRAINING_DATA_INSUFFICIENT: 409,
-};
+/** Within this time the head of a request must have come. */
+const HEADERS_TIMEOUT_MS = 10_000;
+/** And the whole request within this: 64 MiB over 2 Mbit/s. */
+const REQUEST_TIMEOUT_MS = 300_000;
 
-/** A fastify server whose errors are RFC 9457 problem details with Cardan's code. */
-export function httpServer(options: { bodyBytesMax?: number } = {}): FastifyInstance {
-  const server = Fastify({
+/** PEM files of a server that speaks TLS. */
+export interface ServerTls {
+  cert: Buffer;
+  key: Buffer;
+  /** Authorities of client certificates; with it, clients are asked for one. */
+  clientCa?: Buffer | undefined;
+}
+
+export interface HttpServerOptions {
+  bodyBytesMax?: number;
+  tls?: ServerTls | undefined;
+  /** Proxies whose X-Forwarded-For is believed: addresses, or networks such as 10.0.0.0/8. */
+  trustedProxies?: readonly string[];
+}
+
+/** A fastify server whose errors, all of them, are RFC 9457 problem details with Cardan's code. */
+export function httpServer(options: HttpServerOptions = {}): FastifyInstance {
+  const { tls, trustedProxies = [] } = options;
+  const settings: FastifyServerOptions = {
     bodyLimit: options.bodyBytesMax ?? 1024 * 1024,
     forceCloseConnections: true,
+    requestTimeout: REQUEST_TIMEOUT_MS,
     ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array' } },
+    // A path that cannot be decoded.
+    frameworkErrors: (error, _request, reply) => void sendProblem(reply, error),
+    clientErrorHandler,
+    ...(trustedProxies.length === 0 ? {} : { trustProxy: [...trustedProxies] }),
+    ...(tls === undefined
+      ? {}
+      : {
+          https: {
+            cert: tls.cert,
+            key: tls.key,
+            minVersion: 'TLSv1.2',
+            // Operators come without a certificate; who needs one is decided route by route.
+            ...(tls.clientCa === undefined
+              ? {}
+              : { ca: tls.clientCa, requestCert: true, rejectUnauthorized: false }),
+          },
+        }),
+  };
+  const server = Fastify(settings);
+  server.server.headersTimeout = HEADERS_TIMEOUT_MS;
+  const allowed = new AllowedMethods(server);
+  server.setErrorHandler((error, _request, reply) => sendProblem(reply, error));
+  server.setNotFoundHandler((request, reply) => {
+    const methods = allowed.of(request.url);
+    // A file that has gone in the meantime comes here, too.
+    if (methods.length === 0 || methods.includes(request.method))
+      return sendProblem(
+        reply,
+        new CardanError('ROUTE_UNKNOWN', `There is no ${request.method} ${request.url}.`),
+      );
+    reply.header('allow', methods.join(', '));
+    const detail = `${request.url} takes ${methods.join(', ')}, not ${request.method}.`;
+    return sendProblem(reply, new CardanError('METHOD_NOT_ALLOWED', detail));
   });
-  server.setErrorHandler((error, _request, reply) => {
-    const problem = problemOf(error);
-    return reply.code(problem.status).type('application/problem+json').send(problem);
-  });
-  server.setNotFoundHandler((request, reply) =>
-    reply
-      .code(404)
-      .type('application/problem+json')
-      .send({
-        type: 'about:blank',
-        title: 'Not Found',
-        status: 404,
-        detail: `There is no ${request.method} ${request.url}.`,
-      }),
-  );
   return server;
 }
 
-interface Problem {
-  type: string;
-  title: string;
-  status: number;
-  detail: string;
-  code?: string;
-}
-
-function problemOf(error: unknown): Problem {
-  if (error instanceof CardanError) {
-    const status = STATUS[error.code] ?? 500;
-    return { type: 'about:blank', title: error.code, status, detail: error.message, code: error.code };
-  }
-  // fastify's own: validation (400), body too large (413), unsupported media type (415) …
-  const status =
-    typeof error === 'object' && error !== null && 'statusCode' in error ? Number(error.statusCode) : 500;
-  const detail = status < 500 ? messageOf(error) : 'The server failed; its log says why.';
-  if (status >= 500) console.error(error);
-  return { type: 'about:blank', title: status < 500 ? 'Bad request' : 'Internal error', status, detail };
+/** For what is not HTTP at all, or does not come to its end: there is no request yet that could be answered. */
+function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const answer =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? problem(408, 'REQUEST_TIMEOUT', 'The request did not come to its end in time.')
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? problem(431, 'REQUEST_INVALID', 'The headers are too large.')
+        : problem(400, 'REQUEST_INVALID', 'This is not HTTP.');
+  const body = JSON.stringify(answer);
+  socket.end(
+    `HTTP/1.1 ${answer.status} ${answer.title}\r\nContent-Type: ${PROBLEM_TYPE}\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { CardanError } from '@cardan/shared';
 
 /**
@@ -42,7 +42,9 @@ export interface AccessOptions {
   /** Who makes this request. Throws UNAUTHORIZED for a proof of identity that is not right. */
   authenticate: (request: FastifyRequest) => Actor | Promise<Actor>;
   /** Whether cars must prove who they are. */
-  vehiclesIdentified: () => boolean;
+  vehiclesIdentified: boolean;
+  /** Throws RATE_LIMITED. */
+  limit: (request: FastifyRequest, reply: FastifyReply, as: 'caller' | 'reader' | 'stranger') => void;
 }
 
 /**
@@ -57,11 +59,19 @@ export function guardRoutes(server: FastifyInstance, options: AccessOptions): vo
         `The route ${String(method)} ${url} does not say whom it is for: config: { role }.`,
       );
   });
-  server.addHook('onRequest', async (request) => {
+  server.addHook('onRequest', async (request, reply) => {
     const role = request.routeOptions.config.role ?? 'anyone';
-    request.actor = role === 'anyone' ? NOBODY : await options.authenticate(request);
-    if (role === 'vehicle') checkVehicle(request, options.vehiclesIdentified());
-    else if (role !== 'anyone') checkRole(request.actor, role);
+    request.actor = NOBODY;
+    if (role === 'anyone') return options.limit(request, reply, 'reader');
+    try {
+      request.actor = await options.authenticate(request);
+    } catch (error) {
+      options.limit(request, reply, 'stranger');
+      throw error;
+    }
+    options.limit(request, reply, 'caller');
+    if (role === 'vehicle') checkVehicle(request, options.vehiclesIdentified);
+    else checkRole(request.actor, role);
   });
 }
 
@@ -94,8 +104,8 @@ function checkVehicle(request: FastifyRequest, identified: boolean): void {
   }
   if (!identified) return;
   const reads = request.method === 'GET' || request.method === 'HEAD';
-  if (reads && actor.roles.size > 0) return;
-  if (actor === NOBODY)
+  if (reads && actor !== ANYBODY && actor.roles.size > 0) return;
+  if (actor === NOBODY || actor === ANYBODY)
     throw unauthorized("This needs the car's client certificate, or its token in the header Authorization.");
   throw new CardanError('FORBIDDEN', `This is for the car ${vehicle ?? ''} only.`);
 }

@@ -1,12 +1,15 @@
 import fastifyStatic from '@fastify/static';
 import swagger from '@fastify/swagger';
+import type Database from 'better-sqlite3';
 import type { FastifyInstance } from 'fastify';
 import type { Fleet } from '../registry/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import { type AccessOptions, guardRoutes } from './access.ts';
+import { browserHeaders, type BrowserOptions } from './browser-headers.ts';
 import { blobRoutes } from './blob-routes.ts';
 import { campaignRoutes } from './campaign-routes.ts';
 import { fileRoutes } from './file-routes.ts';
+import { idempotentPosts } from './idempotency.ts';
 import { modelRoutes } from './model-routes.ts';
 import * as schema from './schemas.ts';
 import { trainingRoutes } from './training-routes.ts';
@@ -16,12 +19,18 @@ export interface DistributionOptions {
   registry: Registry;
   fleet: Fleet;
   access: AccessOptions;
+  browser: BrowserOptions;
+  /** Keeps answers for their Idempotency-Key. */
+  db: Database.Database;
+  clock: () => number;
   health: () => Record<string, unknown>;
 }
 
 /** Adds the routes of registry and distribution, and `GET /openapi.json` which describes them. */
 export async function distributionApi(server: FastifyInstance, options: DistributionOptions): Promise<void> {
+  browserHeaders(server, options.browser);
   guardRoutes(server, options.access);
+  idempotentPosts(server, options.db, options.clock);
   await server.register(swagger, { openapi: schema.openapi });
   await server.register(fastifyStatic, { serve: false });
   await server.register(async (routes) => vehicleRoutes(routes, options));

@@ -29,7 +29,7 @@ export function campaignRoutes(server: FastifyInstance, { registry }: { registry
     '/v1/campaigns',
     { schema: schema.postCampaign, config: { role: 'operator' } },
     async (request, reply) => {
-      const { campaign, created } = await registry.campaigns.publish(request.body);
+      const { campaign, created } = await registry.campaigns.publish(request.body, request.actor.name);
       reply.header('location', `/v1/campaigns/${campaign.id}/${campaign.version}`);
       return reply.code(created ? 201 : 200).send({ ...campaign, created });
     },
@@ -39,7 +39,7 @@ export function campaignRoutes(server: FastifyInstance, { registry }: { registry
     '/v1/campaigns/:id',
     { schema: schema.deleteCampaign, config: { role: 'operator' } },
     async (request, reply) => {
-      await registry.campaigns.withdraw(request.params.id);
+      await registry.campaigns.withdraw(request.params.id, request.actor.name);
       return reply.code(204).send();
     },
   );

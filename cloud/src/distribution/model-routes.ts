@@ -46,7 +46,11 @@ export async function modelRoutes(
       '/v1/models/:name/versions',
       { schema: schema.postVersion, config: { role: 'operator' } },
       async (request, reply) => {
-        const { model, created } = await registry.publish(request.params.name, request.body);
+        const { model, created } = await registry.publish(
+          request.params.name,
+          request.body,
+          request.actor.name,
+        );
         reply.header('location', `/v1/models/${model.name}/versions/${model.version}`);
         return reply.code(created ? 201 : 200).send({ ...model, created });
       },

@@ -1,13 +1,17 @@
-import type { FastifyRequest } from 'fastify';
-import type { CardanError, MqttConnection } from '@cardan/shared';
+import { type CardanError, ensureDataDir, type MqttConnection } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import { httpServer, listen } from '../http.ts';
 import { DesiredPublisher } from '../registry/desired-publisher.ts';
 import { Fleet } from '../registry/fleet.ts';
 import { Registry } from '../registry/registry.ts';
 import { distributionApi } from './api.ts';
-import { ANYBODY, NOBODY } from './access.ts';
-import { bearerOf, ownerOf, requireTokenFor } from './token.ts';
+import { openAccessDatabase } from './access-database.ts';
+import { type ApiSettings, REQUESTS_PER_MINUTE } from './api-settings.ts';
+import { Identity } from './identity.ts';
+import { Limits } from './limits.ts';
+import { Oidc } from './oidc.ts';
+import { requireIdentityFor } from './token.ts';
+import { TokenStore } from './token-store.ts';
 
 export interface RegistryServiceOptions {
   log: EventLog;
@@ -19,8 +23,9 @@ export interface RegistryServiceOptions {
   host: string;
   /** 0 takes a free one. */
   port: number;
-  /** Bearer token of everything that writes; needed on any host but the machine itself. */
+  /** Bearer token of an operator who is an approver, too; beside those that were made, and OIDC. */
   token?: string | undefined;
+  api?: ApiSettings | undefined;
   /** Milliseconds since 1970; default Date.now. */
   clock?: () => number;
   onProblem: (error: CardanError) => void;
@@ -38,19 +43,27 @@ export interface RegistryService {
  * Throws TOKEN_REQUIRED, PORT_IN_USE, DATA_DIR_NOT_WRITABLE, TUF_SIGNATURE. The log stays the caller's.
  */
 export async function startRegistry(options: RegistryServiceOptions): Promise<RegistryService> {
-  const { log, mqttUrl, connection, dir, host, port, token, clock = Date.now, onProblem } = options;
-  requireTokenFor(host, token);
-  const registry = await Registry.open({ log, dir, clock, onProblem });
-  const closers: (() => Promise<void>)[] = [() => registry.close()];
+  const { log, mqttUrl, connection, dir, host, port, token, api = {}, clock = Date.now, onProblem } = options;
+  const db = openAccessDatabase(ensureDataDir(dir));
+  const closers: (() => Promise<void>)[] = [async () => void db.close()];
   const close = async () => {
     for (const closer of closers.reverse().splice(0)) await closer();
   };
   try {
+    const identity = new Identity({
+      tokens: new TokenStore(db, clock),
+      ownerToken: token,
+      oidc: api.oidc === undefined ? undefined : new Oidc({ clock, ...api.oidc }),
+      proxies: api.proxies,
+    });
+    requireIdentityFor(host, identity.required);
+    const registry = await Registry.open({ log, dir, clock, onProblem });
+    closers.push(() => registry.close());
     const fleet = await Fleet.open({ log, onProblem });
     closers.push(() => fleet.close());
     const publisher = new DesiredPublisher({ mqttUrl, connection, registry, fleet, onProblem });
     closers.push(() => publisher.close());
-    const server = httpServer();
+    const server = httpServer({ tls: api.tls, trustedProxies: api.proxies?.addresses ?? [] });
     closers.push(() => server.close());
     const health = () => ({
       status: 'ok',
@@ -61,15 +74,20 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       malformedRecords: registry.malformed + fleet.malformed,
       missingFiles: registry.missing.length,
     });
-    const access = {
-      authenticate: (request: FastifyRequest) => {
-        if (!token) return ANYBODY;
-        const given = bearerOf(request);
-        return given === undefined ? NOBODY : ownerOf(given, token);
+    const limits = new Limits(api.requestsPerMinute ?? REQUESTS_PER_MINUTE);
+    await distributionApi(server, {
+      registry,
+      fleet,
+      db,
+      clock,
+      access: {
+        authenticate: (request) => identity.of(request),
+        vehiclesIdentified: api.vehiclesIdentified ?? false,
+        limit: (request, reply, as) => limits.take(request, reply, as),
       },
-      vehiclesIdentified: () => false,
-    };
-    await distributionApi(server, { registry, fleet, access, health });
+      browser: { corsOrigins: api.corsOrigins ?? [], tls: api.tls !== undefined },
+      health,
+    });
     const url = await listen(server, host, port);
     return { url, rootPath: registry.tuf.rootPath, close };
   } catch (error) {

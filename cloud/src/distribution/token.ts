@@ -1,21 +1,24 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { CardanError } from '@cardan/shared';
-import { type Actor, ROLES, unauthorized } from './access.ts';
+import { type Actor, ROLES } from './access.ts';
+import { isLoopback } from './rate-limit.ts';
+import { sha256 } from './token-store.ts';
 
 /** Who has the one token of `--token-file`. */
-const OWNER: Actor = { name: 'token', roles: new Set(ROLES) };
+export const OWNER: Actor = { name: 'token', roles: new Set(ROLES) };
 
 /**
- * Refuses to offer management routes to a network without a token. Throws TOKEN_REQUIRED for any host that is
- * not the machine itself.
+ * Refuses to offer management routes to a network without a proof of identity. Throws TOKEN_REQUIRED for any host that
+ * is not the machine itself.
  */
-export function requireTokenFor(host: string, token: string | undefined): void {
-  if (token || host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host)) return;
+export function requireIdentityFor(host: string, required: boolean): void {
+  if (required || host === 'localhost' || isLoopback(host)) return;
   throw new CardanError(
     'TOKEN_REQUIRED',
     `Listening on ${host} would let anybody on the network publish models. ` +
-      'Set a secret token (--token-file), or listen on 127.0.0.1.',
+      'Set a secret token (--token-file), make tokens (cardan-cloud tokens create), name an OIDC issuer, ' +
+      'or listen on 127.0.0.1.',
   );
 }
 
@@ -24,13 +27,7 @@ export function bearerOf({ headers }: FastifyRequest): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1];
 }
 
-/** Compares in a time that tells nothing of it. Throws UNAUTHORIZED. */
-export function ownerOf(given: string, token: string): Actor {
-  if (timingSafeEqual(digest(given), digest(token))) return OWNER;
-  throw unauthorized('This token is not the right one.');
-}
-
-// Hashed first: timingSafeEqual compares equal lengths only.
-function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
+/** Compares in a time that tells nothing of it. Hashed first: timingSafeEqual compares equal lengths only. */
+export function isOwner(given: string, token: string): boolean {
+  return timingSafeEqual(sha256(given), sha256(token));
 }

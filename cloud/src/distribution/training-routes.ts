@@ -9,7 +9,8 @@ export function trainingRoutes(server: FastifyInstance, { registry }: { registry
     { schema: schema.postTraining, config: { role: 'operator' } },
     async (request, reply) => {
       const { signalSet = null, reason = 'requested over the API' } = request.body ?? {};
-      return reply.code(202).send({ training: await registry.requestTraining({ signalSet, reason }) });
+      const actor = request.actor.name;
+      return reply.code(202).send({ training: await registry.requestTraining({ signalSet, reason, actor }) });
     },
   );
 }

@@ -234,7 +234,12 @@ test('a training is requested through the log', async () => {
   for await (const { records } of log.read('models', { from: 'earliest', to: 'latest' }))
     events.push(...records.map(recordToEvent));
   expect(events.map(({ type }) => type)).toEqual(Array(2).fill('io.cardan.training.requested'));
-  expect(events[0]?.data).toEqual({ training, signalSet: COLUMNS.id, reason: 'drift' });
+  expect(events[0]?.data).toEqual({
+    training,
+    signalSet: COLUMNS.id,
+    reason: 'drift',
+    actor: 'anonymous',
+  });
   expect(events[1]?.data).toMatchObject({ signalSet: null });
 });
 
