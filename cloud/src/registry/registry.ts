@@ -31,6 +31,22 @@ const SOURCE = '/services/registry';
 /** Signatures live a day or longer and are renewed at half their life, so once in ten minutes is often. */
 const RENEW_CHECK_MS = 600_000;
 
+/**
+ * `immediate`: to all at once. `staged`: by a rollout with the default plan, which begins by itself. `manual`: by a rollout
+ * that somebody makes. The first model of a signal set goes to all at once in any case: there is nothing to compare
+ * it with.
+ */
+export const ROLLOUT_POLICIES = ['immediate', 'staged', 'manual'] as const;
+export type RolloutPolicy = (typeof ROLLOUT_POLICIES)[number];
+
+/** What the registry must know of rollouts. */
+export interface RolloutsUnderWay {
+  /** The highest one that a rollout has used. */
+  generation: () => number;
+  /** Versions that cars may be told to run, and so must be able to fetch. */
+  models: () => ModelRef[];
+}
+
 export interface RegistryOptions {
   log: EventLog;
   /** Gets the folders `blobs`, `keys` and `tuf`. */
@@ -38,6 +54,8 @@ export interface RegistryOptions {
   /** Milliseconds since 1970; default Date.now. */
   clock?: () => number;
   onProblem: (error: CardanError) => void;
+  /** How a new version gets to its vehicles; default `immediate`. */
+  rollouts?: RolloutPolicy | undefined;
   /** Names of trainings; default random UUIDs. */
   newId?: () => string;
 }
@@ -64,6 +82,7 @@ export class Registry {
   private unsettled = true;
   private tail: Tail | undefined;
   private collecting: Campaigns | undefined;
+  private rollouts: RolloutsUnderWay = { generation: () => 0, models: () => [] };
   private renewal: NodeJS.Timeout | undefined;
   private writing: Promise<unknown> = Promise.resolve();
   private settling: Promise<unknown> = Promise.resolve();
@@ -166,6 +185,34 @@ export class Registry {
     return both;
   }
 
+  /** From now on generations are newer than those of rollouts, too. Call it once, before anything is changed. */
+  attach(rollouts: RolloutsUnderWay): void {
+    this.rollouts = rollouts;
+  }
+
+  /** Newest versions of their signal sets that no decision has followed yet: what a rollout is for. */
+  undecided(): ModelVersion[] {
+    return this.models.undecided();
+  }
+
+  /** Runs a change with the next generation; no other one is made meanwhile. */
+  change<T>(task: (generation: number) => Promise<T>): Promise<T> {
+    return this.inTurn(async () => {
+      await this.tail?.caughtUp();
+      return task(this.nextGeneration());
+    });
+  }
+
+  /** All vehicles with the signal set should run this model from now on. Within `change` only. Throws MODEL_UNKNOWN. */
+  async decideActive(signalSet: string, active: ModelRef, generation: number): Promise<void> {
+    this.version(active);
+    await this.append('io.cardan.rollout.decided', active.name, `decided-${generation}`, {
+      generation,
+      signalSet,
+      active,
+    });
+  }
+
   /** The newest decision of each signal set. */
   decisions(): RolloutDecided[] {
     return this.models.allDecisions();
@@ -235,16 +282,13 @@ export class Registry {
     await this.campaigns.close();
   }
 
-  /** Each newest published version of a signal set goes to all its vehicles at once. */
+  /** Newest published versions that go to all vehicles of their signal sets at once. */
   private async decide(): Promise<void> {
+    const { rollouts = 'immediate' } = this.options;
     for (const { manifest } of this.models.undecided()) {
-      const generation = this.nextGeneration();
-      const active = { name: manifest.name, version: manifest.version };
-      await this.append('io.cardan.rollout.decided', manifest.name, `decided-${generation}`, {
-        generation,
-        signalSet: manifest.signalSet.id,
-        active,
-      });
+      const { name, version, signalSet } = manifest;
+      if (rollouts === 'immediate' || this.models.desired(signalSet.id).active === null)
+        await this.decideActive(signalSet.id, { name, version }, this.nextGeneration());
     }
   }
 
@@ -273,7 +317,7 @@ export class Registry {
 
   /** One number for all decisions, so that a car can tell which of two it was told of is newer. */
   private nextGeneration(): number {
-    return Math.max(this.models.generation, this.campaigns.generation) + 1;
+    return Math.max(this.models.generation, this.campaigns.generation, this.rollouts.generation()) + 1;
   }
 
   /** Models and campaigns settle one after the other: what is signed last must be of the newest state of both. */
@@ -291,7 +335,8 @@ export class Registry {
     try {
       const missing: ModelRef[] = [];
       const targets: Target[] = this.campaigns.targets();
-      for (const version of this.models.signedVersions()) {
+      const underWay = this.rollouts.models().flatMap((model) => this.models.version(model) ?? []);
+      for (const version of new Set([...this.models.signedVersions(), ...underWay])) {
         const files = await this.targetsOf(version);
         if (files === undefined)
           missing.push({ name: version.manifest.name, version: version.manifest.version });
