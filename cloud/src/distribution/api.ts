@@ -2,13 +2,15 @@ import fastifyStatic from '@fastify/static';
 import swagger from '@fastify/swagger';
 import type Database from 'better-sqlite3';
 import type { FastifyInstance } from 'fastify';
-import type { Fleet } from '../registry/fleet.ts';
+import type { DesiredSource } from '../fleet/desired-source.ts';
+import type { Fleet } from '../fleet/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import { type AccessOptions, guardRoutes } from './access.ts';
 import { browserHeaders, type BrowserOptions } from './browser-headers.ts';
 import { blobRoutes } from './blob-routes.ts';
 import { campaignRoutes } from './campaign-routes.ts';
 import { fileRoutes } from './file-routes.ts';
+import { fleetRoutes } from './fleet-routes.ts';
 import { idempotentPosts } from './idempotency.ts';
 import { modelRoutes } from './model-routes.ts';
 import * as schema from './schemas.ts';
@@ -18,6 +20,8 @@ import { vehicleRoutes } from './vehicle-routes.ts';
 export interface DistributionOptions {
   registry: Registry;
   fleet: Fleet;
+  /** What vehicles should have. */
+  source: DesiredSource;
   access: AccessOptions;
   browser: BrowserOptions;
   /** Keeps answers for their Idempotency-Key. */
@@ -34,6 +38,7 @@ export async function distributionApi(server: FastifyInstance, options: Distribu
   await server.register(swagger, { openapi: schema.openapi });
   await server.register(fastifyStatic, { serve: false });
   await server.register(async (routes) => vehicleRoutes(routes, options));
+  await server.register(async (routes) => fleetRoutes(routes, options));
   await server.register(async (routes) => fileRoutes(routes, options));
   await server.register(async (routes) => blobRoutes(routes, options));
   await server.register(async (routes) => modelRoutes(routes, options));

@@ -18,7 +18,7 @@ export const openapi: NonNullable<FastifyDynamicSwaggerOptions['openapi']> = {
   components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
 };
 
-const problem = {
+export const problem = {
   description: 'Problem details (RFC 9457)',
   content: {
     'application/problem+json': {
@@ -45,18 +45,18 @@ const sha256 = { type: 'string', pattern: '^[0-9a-f]{64}$' };
 const modelName = { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' };
 const version = { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' };
 const campaignId = { type: 'string', pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' };
-const signalSet = { type: 'string', pattern: '^[0-9a-f]{16}$' };
-const modelRef = {
+export const signalSet = { type: 'string', pattern: '^[0-9a-f]{16}$' };
+export const modelRef = {
   type: 'object',
   properties: { name: { type: 'string' }, version: { type: 'string' } },
   required: ['name', 'version'],
 };
-const campaignRef = {
+export const campaignRef = {
   type: 'object',
   properties: { id: { type: 'string' }, version: { type: 'string' } },
   required: ['id', 'version'],
 };
-const params = (properties: Record<string, unknown>) => ({
+export const params = (properties: Record<string, unknown>) => ({
   type: 'object',
   properties,
   required: Object.keys(properties),
@@ -65,30 +65,6 @@ const params = (properties: Record<string, unknown>) => ({
 const vehicle = { tags: ['vehicle'] };
 const management = { tags: ['management'] };
 const guarded = { ...management, security: [{ token: [] }] };
-
-export const desired: FastifySchema = {
-  ...vehicle,
-  summary: 'What the vehicle should run',
-  params: params({ vehicle: { type: 'string', pattern: '^[A-Za-z0-9_.:-]{1,64}$' } }),
-  querystring: { type: 'object', properties: { signalSet }, additionalProperties: false },
-  response: {
-    200: {
-      type: 'object',
-      properties: {
-        generation: { type: 'integer', description: 'Grows with every decision; 0 before the first one.' },
-        active: { anyOf: [modelRef, { type: 'null' }] },
-        campaigns: {
-          type: 'array',
-          description: 'What it should collect; absent where no campaign was ever for it.',
-          items: campaignRef,
-        },
-      },
-      required: ['generation', 'active'],
-    },
-    304: { type: 'null', description: 'Nothing newer than If-None-Match' },
-    '4xx': problem,
-  },
-};
 
 export const tuf: FastifySchema = {
   ...vehicle,

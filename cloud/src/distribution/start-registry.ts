@@ -1,8 +1,8 @@
 import { type CardanError, ensureDataDir, type MqttConnection } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
+import { Fleet } from '../fleet/fleet.ts';
 import { httpServer, listen } from '../http.ts';
 import { DesiredPublisher } from '../registry/desired-publisher.ts';
-import { Fleet } from '../registry/fleet.ts';
 import { Registry } from '../registry/registry.ts';
 import { distributionApi } from './api.ts';
 import { openAccessDatabase } from './access-database.ts';
@@ -59,9 +59,9 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
     requireIdentityFor(host, identity.required);
     const registry = await Registry.open({ log, dir, clock, onProblem });
     closers.push(() => registry.close());
-    const fleet = await Fleet.open({ log, onProblem });
+    const fleet = await Fleet.open({ log, dir, clock, onProblem });
     closers.push(() => fleet.close());
-    const publisher = new DesiredPublisher({ mqttUrl, connection, registry, fleet, onProblem });
+    const publisher = new DesiredPublisher({ mqttUrl, connection, source: registry, fleet, onProblem });
     closers.push(() => publisher.close());
     const server = httpServer({ tls: api.tls, trustedProxies: api.proxies?.addresses ?? [] });
     closers.push(() => server.close());
@@ -70,7 +70,7 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       mqttConnected: publisher.connected,
       models: registry.names().length,
       campaigns: registry.campaigns.targets().length,
-      vehicles: fleet.vehicles().size,
+      vehicles: fleet.size,
       malformedRecords: registry.malformed + fleet.malformed,
       missingFiles: registry.missing.length,
     });

@@ -227,6 +227,16 @@ export class Fleet {
     });
   }
 
+  /** What a vehicle has said, as a record of `vehicle-events`. Resolves when it is in the log. */
+  reported(record: NewRecord): Promise<void> {
+    return this.options.log.append('vehicle-events', [record]);
+  }
+
+  /** Milliseconds since 1970. */
+  now(): number {
+    return this.clock();
+  }
+
   async close(): Promise<void> {
     await this.writing;
     for (const tail of this.tails) await tail.close();

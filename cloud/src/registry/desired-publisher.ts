@@ -1,8 +1,8 @@
 import mqtt, { type MqttClient } from 'mqtt';
 import { CardanError, messageOf, type MqttConnection, mqttTopic } from '@cardan/shared';
-import type { Fleet } from './fleet.ts';
+import { type DesiredSource, desiredText } from '../fleet/desired-source.ts';
+import type { Fleet } from '../fleet/fleet.ts';
 import { problemFrom } from './problem.ts';
-import type { Registry } from './registry.ts';
 
 /** Publications under way at once: enough to keep a broker busy, few enough for its queues. */
 const IN_FLIGHT_MAX = 200;
@@ -11,7 +11,7 @@ export interface DesiredPublisherOptions {
   mqttUrl: string;
   /** User, password, certificates. */
   connection?: MqttConnection | undefined;
-  registry: Registry;
+  source: DesiredSource;
   fleet: Fleet;
   onProblem: (error: CardanError) => void;
 }
@@ -23,10 +23,12 @@ export interface DesiredPublisherOptions {
 export class DesiredPublisher {
   private readonly options: DesiredPublisherOptions;
   private readonly client: MqttClient;
-  /** What the broker has, per vehicle. */
+  /** What the broker has, per vehicle. Most texts are the same one. */
   private readonly told = new Map<string, string>();
   private readonly unsubscribe: (() => void)[];
-  private again = false;
+  /** Whether every vehicle must be looked at; otherwise these. */
+  private all = false;
+  private changed = new Set<string>();
   private running: Promise<void> | undefined;
   private closed = false;
 
@@ -43,7 +45,7 @@ export class DesiredPublisher {
     this.client.on('connect', () => {
       // A broker that was restarted may have forgotten its retained messages.
       this.told.clear();
-      this.publish();
+      this.publishAll();
     });
     this.client.on('error', (cause) => {
       options.onProblem(
@@ -54,8 +56,15 @@ export class DesiredPublisher {
         ),
       );
     });
-    const publish = () => this.publish();
-    this.unsubscribe = [options.registry.onChange(publish), options.fleet.onChange(publish)];
+    this.unsubscribe = [
+      options.source.onChange(() => this.publishAll()),
+      options.fleet.onChange((changed) => {
+        // Without a connection nothing is kept: after the next one all are told.
+        if (!this.client.connected) return;
+        for (const vehicle of changed) this.changed.add(vehicle);
+        this.publish();
+      }),
+    ];
   }
 
   get connected(): boolean {
@@ -70,9 +79,13 @@ export class DesiredPublisher {
     await this.running;
   }
 
+  private publishAll(): void {
+    this.all = true;
+    this.publish();
+  }
+
   /** Publishes what differs from what the broker has. One round at a time; changes in between make another. */
   private publish(): void {
-    this.again = true;
     this.running ??= this.rounds()
       .catch((error: unknown) => {
         if (!this.closed) this.options.onProblem(problemFrom(error));
@@ -83,26 +96,54 @@ export class DesiredPublisher {
   }
 
   private async rounds(): Promise<void> {
-    while (this.again && this.client.connected && !this.closed) {
-      this.again = false;
-      const changed = this.changed();
-      for (let start = 0; start < changed.length; start += IN_FLIGHT_MAX)
-        await Promise.all(changed.slice(start, start + IN_FLIGHT_MAX).map((change) => this.tell(change)));
+    while ((this.all || this.changed.size > 0) && this.client.connected && !this.closed) {
+      const { all, changed } = this;
+      this.all = false;
+      this.changed = new Set();
+      try {
+        if (all) await this.tellAll();
+        else await this.tellThese(changed);
+      } catch (error) {
+        // What was not told would stay so; the next change or connection looks at all of them.
+        this.all = true;
+        throw error;
+      }
     }
   }
 
-  private changed(): [vehicle: string, desired: string][] {
-    const { registry, fleet } = this.options;
-    return [...fleet.vehicles()]
-      .map(([vehicle, signalSet]): [string, string] => [
-        vehicle,
-        JSON.stringify(registry.desired(signalSet, vehicle)),
-      ])
-      .filter(([vehicle, desired]) => this.told.get(vehicle) !== desired);
+  private async tellAll(): Promise<void> {
+    for await (const vehicles of this.options.fleet.signalSets()) {
+      if (this.closed || this.all) return; // all of them anew
+      await this.tell(vehicles);
+    }
   }
 
-  private async tell([vehicle, desired]: [string, string]): Promise<void> {
-    await this.client.publishAsync(mqttTopic(vehicle, 'desired'), desired, { qos: 1, retain: true });
-    this.told.set(vehicle, desired);
+  private async tellThese(ids: ReadonlySet<string>): Promise<void> {
+    const vehicles: { id: string; signalSet: string | null }[] = [];
+    for (const id of ids) {
+      const there = this.options.fleet.polling(id);
+      if (there === undefined) this.told.delete(id);
+      else vehicles.push({ id, signalSet: there.signalSet });
+    }
+    await this.tell(vehicles);
+  }
+
+  private async tell(vehicles: readonly { id: string; signalSet: string | null }[]): Promise<void> {
+    const { source } = this.options;
+    const changes: [vehicle: string, text: string][] = [];
+    for (const { id, signalSet } of vehicles) {
+      const text = desiredText(source.desired(signalSet ?? '', id));
+      if (this.told.get(id) !== text) changes.push([id, text]);
+    }
+    // Lanes, not rounds: a slow answer holds up one of them only.
+    const next = changes.values();
+    const lane = async () => {
+      for (const [vehicle, text] of next) {
+        if (this.closed) return;
+        await this.client.publishAsync(mqttTopic(vehicle, 'desired'), text, { qos: 1, retain: true });
+        this.told.set(vehicle, text);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(IN_FLIGHT_MAX, changes.length) }, lane));
   }
 }

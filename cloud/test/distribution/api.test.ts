@@ -307,6 +307,7 @@ test('the OpenAPI document names every route', async () => {
   );
   expect(routes.sort()).toEqual([
     'DELETE /v1/campaigns/{id}',
+    'DELETE /v1/vehicles/{vehicle}',
     'GET /health',
     'GET /v1/blobs/{sha256}',
     'GET /v1/campaigns',
@@ -315,14 +316,28 @@ test('the OpenAPI document names every route', async () => {
     'GET /v1/models/{name}/versions/{version}',
     'GET /v1/targets/{*}',
     'GET /v1/tuf/{file}',
+    'GET /v1/vehicles',
+    'GET /v1/vehicles/{vehicle}',
     'GET /v1/vehicles/{vehicle}/desired',
+    'PATCH /v1/vehicles/{vehicle}',
     'POST /v1/campaigns',
     'POST /v1/models/{name}/versions',
     'POST /v1/trainings',
+    'POST /v1/vehicles',
+    'POST /v1/vehicles/{vehicle}/feedback',
     'PUT /v1/blobs/{sha256}',
   ]);
   const guarded = Object.values(document.paths)
     .flatMap((methods) => Object.entries(methods))
     .filter(([, { security }]) => security !== undefined);
-  expect(guarded.map(([method]) => method).sort()).toEqual(['delete', 'post', 'post', 'post', 'put']);
+  expect(guarded.map(([method]) => method).sort()).toEqual([
+    'delete',
+    'delete',
+    'patch',
+    'post',
+    'post',
+    'post',
+    'post',
+    'put',
+  ]);
 });
