@@ -116,7 +116,7 @@ describe('Uplink', () => {
     try {
       const next = await batches();
       await cloud.subscribeAsync('cardan/v1/a/status');
-      const online = once(cloud, 'message');
+      const online = new Promise((resolve) => cloud.once('message', resolve));
       start({ batchMs: 5000 });
       await online;
       // Rows of two campaigns in turn: no batch can hold rows of both.

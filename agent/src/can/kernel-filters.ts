@@ -1,5 +1,3 @@
-import type { Dbc } from '../dbc/index.ts';
-
 /** A frame passes when its id, with the flag of extended ids, equals `id` in all bits of `mask`. */
 export interface KernelFilter {
   id: number;
@@ -13,12 +11,15 @@ const REMOTE = 0x4000_0000;
 const FILTERS_MAX = 500;
 
 /**
- * Filters that let every message of the DBC pass, and as little else as possible: one per id; when there are more than
+ * Filters that let every wanted message pass, of a DBC for example, and as little else as possible: one per id; when there are more than
  * `max`, those that differ least are joined by a mask that ignores the bits in which they differ.
  */
-export function kernelFilters(dbc: Dbc, max = FILTERS_MAX): KernelFilter[] {
+export function kernelFilters(
+  wanted: { messages: readonly { id: number; extended: boolean }[] },
+  max = FILTERS_MAX,
+): KernelFilter[] {
   const exact = new Map<number, KernelFilter>();
-  for (const { id, extended } of dbc.messages) {
+  for (const { id, extended } of wanted.messages) {
     const key = (extended ? id | EXTENDED : id) >>> 0;
     exact.set(key, { id: key, mask: (EXTENDED | REMOTE | (extended ? 0x1fff_ffff : 0x7ff)) >>> 0 });
   }
