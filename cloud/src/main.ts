@@ -17,11 +17,13 @@ import {
   type MqttFiles,
 } from '@cardan/shared';
 import { openEventLog, type EventLog } from '@cardan/shared/event-log';
+import { apiOptions, apiSettings, type ApiFlags } from './distribution/api-settings.ts';
 import { campaignsCommand } from './campaigns-command.ts';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from './config.ts';
 import { printLag } from './lag.ts';
 import { RegistryClient } from './registry-client.ts';
 import { readToken } from './token-file.ts';
+import { tokensCommand } from './tokens-command.ts';
 import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
 import { logSpan, type LogSpan } from './trainer/log-span.ts';
 import { spanOptions, type SpanOptions } from './trainer/span-options.ts';
@@ -53,7 +55,7 @@ const SERVICES: Record<ServiceName, string> = {
   monitor: 'the live page',
 };
 
-interface Options extends MqttFiles, LogFlags, SpanOptions {
+interface Options extends MqttFiles, LogFlags, SpanOptions, ApiFlags {
   data: string;
   registry: string;
   tokenFile?: string;
@@ -67,7 +69,7 @@ interface Options extends MqttFiles, LogFlags, SpanOptions {
   maxRows: number;
 }
 
-spanOptions(logOptions(mqttOptions(program)))
+apiOptions(spanOptions(logOptions(mqttOptions(program))))
   .usage('<all | registry | trainer | predictor | monitor …> [options]')
   .argument('<services...>', 'which services this process runs')
   .addOption(
@@ -79,9 +81,10 @@ spanOptions(logOptions(mqttOptions(program)))
       .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
   )
   .addOption(
-    new Option('--token-file <file>', 'file with the token that writing to the registry takes').env(
-      'CARDAN_TOKEN_FILE',
-    ),
+    new Option(
+      '--token-file <file>',
+      'file with a token for the registry: the registry takes it, and other services show it',
+    ).env('CARDAN_TOKEN_FILE'),
   )
   .option('--host <address>', 'address to listen on', CLOUD_DEFAULTS.host)
   .option('--registry-port <port>', 'port of the registry', portNumber, CLOUD_DEFAULTS.registryPort)
@@ -120,6 +123,7 @@ logOptions(program.command('lag').description('How far each group of readers is 
   .action(lag);
 
 campaignsCommand(program);
+tokensCommand(program);
 
 await runCommand(program, process.argv);
 
@@ -164,6 +168,7 @@ async function run(names: string[], options: Options): Promise<void> {
       connection: mqttConnection(options),
       registryUrl: options.registry,
       ...(options.tokenFile === undefined ? {} : { token: readToken(options.tokenFile) }),
+      api: apiSettings(options),
       host: options.host,
       registryPort:
         listening[0] === 'registry' ? (options.port ?? options.registryPort) : options.registryPort,

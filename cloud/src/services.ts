@@ -1,5 +1,6 @@
 import type { CardanError, MqttConnection } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
+import type { ApiSettings } from './distribution/api-settings.ts';
 import { startRegistry } from './distribution/start-registry.ts';
 import { startMonitor } from './monitor/server.ts';
 import { Predictor } from './predictor/predictor.ts';
@@ -18,6 +19,8 @@ export interface ServicesOptions {
   /** Used where the registry runs elsewhere. */
   registryUrl: string;
   token?: string;
+  /** How the registry's API is offered. */
+  api?: ApiSettings;
   host: string;
   registryPort: number;
   monitorPort: number;
@@ -71,6 +74,7 @@ export async function startServices(
         host: options.host,
         port: options.registryPort,
         ...token,
+        api: options.api,
         onProblem,
       });
       closing.push(() => registry.close());

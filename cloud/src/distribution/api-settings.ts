@@ -75,7 +75,8 @@ export function apiOptions(command: Command): Command {
       'most requests per minute of one caller; 0: no bound',
       numberBetween(0, 1e9, { whole: true }),
       REQUESTS_PER_MINUTE,
-    );
+    )
+    .optionsGroup('Options:');
 }
 
 /** Throws USAGE, FILE_NOT_FOUND. */

@@ -47,7 +47,8 @@ export class TokenStore {
 
   /** The token is told here, and never again. */
   create(entry: {
-    name: string;
+    /** Who has it; default the id. */
+    name?: string | undefined;
     roles: readonly Role[];
     vehicle?: string | undefined;
     /** Milliseconds since 1970. */
@@ -63,7 +64,7 @@ export class TokenStore {
       .run(
         id,
         sha256(secret),
-        entry.name,
+        entry.name ?? id,
         ROLES.filter((role) => entry.roles.includes(role)).join(' '),
         entry.vehicle ?? null,
         this.clock(),
