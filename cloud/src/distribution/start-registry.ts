@@ -50,17 +50,18 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
     for (const closer of closers.reverse().splice(0)) await closer();
   };
   try {
+    const fleet = await Fleet.open({ log, dir, clock, onProblem });
+    closers.push(() => fleet.close());
     const identity = new Identity({
       tokens: new TokenStore(db, clock),
       ownerToken: token,
       oidc: api.oidc === undefined ? undefined : new Oidc({ clock, ...api.oidc }),
+      vehicleTokenSha256: (vehicle) => fleet.polling(vehicle)?.tokenSha256 ?? undefined,
       proxies: api.proxies,
     });
     requireIdentityFor(host, identity.required);
     const registry = await Registry.open({ log, dir, clock, onProblem });
     closers.push(() => registry.close());
-    const fleet = await Fleet.open({ log, dir, clock, onProblem });
-    closers.push(() => fleet.close());
     const publisher = new DesiredPublisher({ mqttUrl, connection, source: registry, fleet, onProblem });
     closers.push(() => publisher.close());
     const server = httpServer({ tls: api.tls, trustedProxies: api.proxies?.addresses ?? [] });
@@ -78,6 +79,7 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
     await distributionApi(server, {
       registry,
       fleet,
+      source: registry,
       db,
       clock,
       access: {
