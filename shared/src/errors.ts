@@ -63,6 +63,7 @@ export type ErrorCode =
   | 'MODEL_FEATURES_UNSUPPORTED' // it needs features that this agent does not compute
   | 'MODEL_TOO_LARGE' // more bytes or operations than the car has room or time for
   | 'MODEL_EXISTS'
+  | 'LABEL_INVALID' // an alias or tags that a model cannot have
   | 'VEHICLE_INVALID' // what is to be registered cannot be a vehicle; the message names the place
   | 'VEHICLE_UNKNOWN' // no vehicle with this id was registered or has said anything
   | 'BLOB_UNKNOWN'

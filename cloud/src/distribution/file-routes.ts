@@ -41,7 +41,7 @@ export function fileRoutes(server: FastifyInstance, { registry }: { registry: Re
       const campaign = CAMPAIGN_TARGET.exec(request.params['*']);
       if (campaign !== null) return sendCampaign(reply, registry, campaign);
       const [, name = '', version = '', sha256 = '', file = ''] = TARGET.exec(request.params['*']) ?? [];
-      const known = registry.versions(name).find(({ manifest }) => manifest.version === version);
+      const known = registry.find({ name, version });
       const hash =
         file === 'manifest.json'
           ? known?.manifestSha256

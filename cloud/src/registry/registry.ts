@@ -19,15 +19,23 @@ import type { EventLog } from '@cardan/shared/event-log';
 import { BlobStore, unknownBlob } from './blob-store.ts';
 import type { CampaignsDesired } from './campaign-projection.ts';
 import { Campaigns } from './campaigns.ts';
-import { ModelProjection, type ModelVersion } from './model-projection.ts';
+import {
+  ModelProjection,
+  MODELS_TOPIC,
+  type ModelSummary,
+  type ModelVersion,
+  type SignedVersion,
+} from './model-projection.ts';
 import { Tail } from './tail.ts';
-import { modelTargetMetadata } from './target-metadata.ts';
 import { problemFrom } from './problem.ts';
 import { openKeys } from './tuf-keys.ts';
 import { type Target, TufRepository } from './tuf-repository.ts';
 
-const TOPIC = 'models';
 const SOURCE = '/services/registry';
+/** The alias of what all vehicles of a signal set run. */
+const CHAMPION = 'champion';
+/** Aliases of a model, and tags of a version: enough for people to find something by, and no second database. */
+const LABELS_MAX = 64;
 /** Signatures live a day or longer and are renewed at half their life, so once in ten minutes is often. */
 const RENEW_CHECK_MS = 600_000;
 
@@ -74,7 +82,7 @@ export class Registry {
   missing: ModelRef[] = [];
   private readonly options: RegistryOptions;
   private readonly clock: () => number;
-  private readonly models = new ModelProjection();
+  private readonly models: ModelProjection;
   private readonly listeners = new Set<() => void>();
   /** One object for all vehicles that should have the same, by the two that it is made of. */
   private readonly desiredWith = new WeakMap<VehicleDesired, WeakMap<CampaignsDesired, VehicleDesired>>();
@@ -89,8 +97,14 @@ export class Registry {
   /** Before it, signing would take from the cars what was not read yet. */
   private replayed = false;
 
-  private constructor(options: RegistryOptions, blobs: BlobStore, tuf: TufRepository) {
+  private constructor(
+    options: RegistryOptions,
+    models: ModelProjection,
+    blobs: BlobStore,
+    tuf: TufRepository,
+  ) {
     this.options = options;
+    this.models = models;
     this.clock = options.clock ?? Date.now;
     this.blobs = blobs;
     this.tuf = tuf;
@@ -106,7 +120,9 @@ export class Registry {
     const blobs = await BlobStore.open(join(dir, 'blobs'));
     const ring = await openKeys(join(dir, 'keys'));
     const tuf = await TufRepository.open({ dir: join(dir, 'tuf'), ring, clock });
-    const registry = new Registry(options, blobs, tuf);
+    await ensureLogTopics(log, [MODELS_TOPIC]);
+    const models = await ModelProjection.open({ path: join(dir, 'models.db'), log });
+    const registry = new Registry(options, models, blobs, tuf);
     registry.collecting = await Campaigns.open({
       log,
       clock,
@@ -115,12 +131,12 @@ export class Registry {
       settle: () => registry.settle(),
       onProblem,
     });
-    await ensureLogTopics(log, [TOPIC]);
     registry.tail = await Tail.start({
       log,
-      topic: TOPIC,
+      topic: MODELS_TOPIC,
+      from: models.position(),
       apply: (batch) => {
-        for (const record of batch.records) if (registry.models.apply(record)) registry.unsettled = true;
+        if (models.apply(batch)) registry.unsettled = true;
       },
       settle: async () => {
         registry.replayed = true;
@@ -156,6 +172,35 @@ export class Registry {
     const [first, ...others] = this.models.versions(name);
     if (first === undefined) throw new CardanError('MODEL_UNKNOWN', `There is no model ${name}.`);
     return [first, ...others];
+  }
+
+  /** Versions in a list, oldest first; of them the newest `limit`. Throws MODEL_UNKNOWN. */
+  summaries(name: string, limit?: number): ModelSummary[] {
+    const summaries = this.models.summaries(name, limit);
+    if (summaries.length === 0) throw new CardanError('MODEL_UNKNOWN', `There is no model ${name}.`);
+    return summaries;
+  }
+
+  /** Alias → version. */
+  aliases(name: string): Record<string, string> {
+    return this.models.aliases(name);
+  }
+
+  /** The version that a word names: its own, `latest`, or an alias. Throws MODEL_UNKNOWN. */
+  resolve(name: string, word: string): ModelRef {
+    const version = this.models.resolve(name, word);
+    if (version === undefined)
+      throw new CardanError('MODEL_UNKNOWN', `There is no version or alias ${word} of the model ${name}.`);
+    return { name, version };
+  }
+
+  /** undefined when there is none. */
+  find(ref: ModelRef): ModelVersion | undefined {
+    return this.models.version(ref);
+  }
+
+  tags(ref: ModelRef): Record<string, string> {
+    return this.models.tags(ref);
   }
 
   /** Throws MODEL_UNKNOWN. */
@@ -264,6 +309,63 @@ export class Registry {
     });
   }
 
+  /**
+   * Has an alias name a version, or, with null, none any more. `champion` is what all vehicles of the signal set run: to
+   * set it is to decide that, for all of them at once. Throws MODEL_UNKNOWN, LABEL_INVALID.
+   */
+  setAlias(name: string, alias: string, version: string | null, actor: string): Promise<void> {
+    return this.inTurn(async () => {
+      await this.tail?.caughtUp();
+      const before = this.models.aliases(name);
+      const named = Object.hasOwn(before, alias) ? before[alias] : undefined;
+      if (version === null) {
+        if (named === undefined)
+          throw new CardanError('MODEL_UNKNOWN', `There is no alias ${alias} of the model ${name}.`);
+        if (alias === CHAMPION)
+          throw new CardanError(
+            'LABEL_INVALID',
+            'The champion is what the cars run. Have another version be it, instead of none.',
+          );
+      } else {
+        const { manifest } = this.version({ name, version });
+        if (named === version) return;
+        const taken = alias === 'latest' || this.models.version({ name, version: alias }) !== undefined;
+        if (taken) throw new CardanError('LABEL_INVALID', `"${alias}" names a version already.`);
+        if (named === undefined && Object.keys(before).length >= LABELS_MAX)
+          throw new CardanError('LABEL_INVALID', `A model has at most ${LABELS_MAX} aliases.`);
+        if (alias === CHAMPION)
+          await this.decideActive(manifest.signalSet.id, { name, version }, this.nextGeneration());
+      }
+      await this.append('io.cardan.model.alias-set', name, `alias-${randomUUID()}`, {
+        name,
+        alias,
+        version,
+        actor,
+      });
+    });
+  }
+
+  /** Sets tags of a version; null takes one away, others stay. Throws MODEL_UNKNOWN, LABEL_INVALID. */
+  setTags(ref: ModelRef, tags: Record<string, string | null>, actor: string): Promise<void> {
+    return this.inTurn(async () => {
+      await this.tail?.caughtUp();
+      this.version(ref);
+      const before = new Map(Object.entries(this.models.tags(ref)));
+      const changed = Object.entries(tags).filter(([tag, value]) => (before.get(tag) ?? null) !== value);
+      if (changed.length === 0) return;
+      for (const [tag, value] of changed)
+        if (value === null) before.delete(tag);
+        else before.set(tag, value);
+      if (before.size > LABELS_MAX)
+        throw new CardanError('LABEL_INVALID', `A version has at most ${LABELS_MAX} tags.`);
+      await this.append('io.cardan.model.tagged', ref.name, `tagged-${randomUUID()}`, {
+        ...ref,
+        tags: Object.fromEntries(changed),
+        actor,
+      });
+    });
+  }
+
   /** Asks for a training; who trains sees it in the log. Resolves to its id. */
   async requestTraining(request: Omit<TrainingRequested, 'training'>): Promise<string> {
     const training = (this.options.newId ?? randomUUID)();
@@ -280,6 +382,8 @@ export class Registry {
     await this.writing;
     await this.tail?.close();
     await this.campaigns.close();
+    await this.settling;
+    this.models.close();
   }
 
   /** Newest published versions that go to all vehicles of their signal sets at once. */
@@ -299,7 +403,7 @@ export class Registry {
     data: EventData[K],
   ): Promise<void> {
     const event = cloudEvent(type, { source: SOURCE, id, time: this.clock() }, data);
-    await this.options.log.append(TOPIC, [eventToRecord(key, event)]);
+    await this.options.log.append(MODELS_TOPIC, [eventToRecord(key, event)]);
     await this.tail?.caughtUp();
   }
 
@@ -335,11 +439,9 @@ export class Registry {
     try {
       const missing: ModelRef[] = [];
       const targets: Target[] = this.campaigns.targets();
-      const underWay = this.rollouts.models().flatMap((model) => this.models.version(model) ?? []);
-      for (const version of new Set([...this.models.signedVersions(), ...underWay])) {
-        const files = await this.targetsOf(version);
-        if (files === undefined)
-          missing.push({ name: version.manifest.name, version: version.manifest.version });
+      for (const signed of this.models.signedVersions(this.rollouts.models())) {
+        const files = await this.targetsOf(signed);
+        if (files === undefined) missing.push({ name: signed.name, version: signed.version });
         else targets.push(...files);
       }
       this.missing = missing;
@@ -352,15 +454,19 @@ export class Registry {
   }
 
   /** undefined when a file is not in the store: what cannot be fetched is not signed. */
-  private async targetsOf({ manifest, manifestSha256 }: ModelVersion): Promise<Target[] | undefined> {
-    const { name, version } = manifest;
-    const custom = modelTargetMetadata(manifest);
+  private async targetsOf({
+    name,
+    version,
+    manifestSha256,
+    files,
+    custom,
+  }: SignedVersion): Promise<Target[] | undefined> {
     const length = await this.blobs.size(manifestSha256);
     if (length === undefined) return undefined;
     const targets: Target[] = [];
     for (const [file, ref] of Object.entries({
       'manifest.json': { sha256: manifestSha256, length },
-      ...manifest.files,
+      ...files,
     })) {
       if ((await this.blobs.size(ref.sha256)) !== ref.length) return undefined;
       targets.push({ path: `models/${name}/${version}/${file}`, ...ref, custom });
