@@ -149,7 +149,7 @@ export class VehicleTable {
   removed(id: string, { eventsUntil }: VehicleRemoved): void {
     const { db } = this;
     db.prepare(
-      `INSERT INTO vehicles (id, events_from) VALUES (?1, ?2)
+      `INSERT INTO vehicles (id, events_from) VALUES (?, ?)
        ON CONFLICT (id) DO UPDATE SET
          registered_at = NULL, attributes = '{}', registered_signal_set = NULL, token_sha256 = NULL,
          events_from = excluded.events_from`,
