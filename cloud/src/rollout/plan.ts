@@ -54,7 +54,8 @@ export const DEFAULT_GATES: RolloutGates = {
 const MINIMUM = { vehicles: 10, vehicleHours: 24 };
 
 export const DEFAULT_STAGES: readonly StageRequest[] = [
-  { name: 'shadow', kind: 'shadow' },
+  // The other half is what its silence is compared with.
+  { name: 'shadow', kind: 'shadow', percent: 50 },
   { name: 'canary', percent: 5 },
   { name: 'quarter', percent: 25 },
   { name: 'all' },

@@ -33,6 +33,12 @@ export class Membership {
     this.filters = rollout.stages.map(({ filter }) => parseFilter(filter));
   }
 
+  /** Whether attributes matter. */
+  get hasFilters(): boolean {
+    const { filter, stages } = this.rollout;
+    return [filter, ...stages.map((stage) => stage.filter)].some((text) => text.trim() !== '');
+  }
+
   /** undefined: the rollout is not for this vehicle. */
   place(vehicle: string, attributes: VehicleAttributes): Place | undefined {
     if (!this.filter(attributes)) return undefined;
@@ -62,4 +68,24 @@ export class Membership {
       return place.shadow && inTurn ? 'candidate' : undefined;
     return place.group < stage || (place.group === stage && inTurn) ? 'active' : undefined;
   }
+}
+
+/** A change of what vehicles have. */
+export interface Move {
+  generation: number;
+  reach: Reach;
+  /** Nothing changes, but those reached are to try again. */
+  retry: boolean;
+}
+
+/** Generation of the last change that concerns a vehicle; 0: none did. So nobody is woken by what is for others. */
+export function generationOf(moves: readonly Move[], membership: Membership, place: Place): number {
+  let role = membership.role(place, moves.at(-1)?.reach ?? null);
+  for (let i = moves.length - 1; i >= 0; i--) {
+    const { generation, retry } = moves[i]!;
+    const before = membership.role(place, moves[i - 1]?.reach ?? null);
+    if (before !== role || (retry && role !== undefined)) return generation;
+    role = before;
+  }
+  return 0;
 }

@@ -7,7 +7,7 @@ import {
   type RolloutRate,
 } from '@cardan/shared';
 import { openSince } from './plan.ts';
-import type { Reach } from './reach.ts';
+import type { Move, Reach } from './reach.ts';
 
 /** An event of a rollout; `time` is when it was decided, milliseconds since 1970. */
 export type RolloutEvent = {
@@ -22,13 +22,6 @@ export type RolloutEvent = {
  */
 export type RolloutStatus =
   'created' | 'approved' | 'running' | 'paused' | 'done' | 'stopped' | 'rolled-back';
-
-/** A change of what vehicles have; a retry changes nothing but has those reached try again. */
-export interface Move {
-  generation: number;
-  reach: Reach;
-  retry: boolean;
-}
 
 export interface RolloutState {
   spec: RolloutCreated;
@@ -84,19 +77,22 @@ export function apply(state: RolloutState | undefined, event: RolloutEvent): Rol
       return to(mayStart(state), { status: 'running', reason: event.data.reason });
     case 'io.cardan.rollout.stage-begun': {
       const { stage, part, generation, champion, evidenceFrom } = event.data;
-      return to(running && stage === state.stage + 1 && stage < state.spec.stages.length, {
-        stage,
-        part,
-        champion,
-        evidenceFrom,
-        stageBegunAt: time,
-        widenedAt: time,
-        ...move(generation, { stage, part }),
-      });
+      return to(
+        running && stage === state.stage + 1 && stage < state.spec.stages.length && part > 0 && part <= 1,
+        {
+          stage,
+          part,
+          champion,
+          evidenceFrom,
+          stageBegunAt: time,
+          widenedAt: time,
+          ...move(generation, { stage, part }),
+        },
+      );
     }
     case 'io.cardan.rollout.widened': {
       const { part, generation } = event.data;
-      return to(running && part > state.part && part <= 1, {
+      return to(running && state.stage >= 0 && part > state.part && part <= 1, {
         part,
         widenedAt: time,
         ...move(generation, { stage: state.stage, part }),
