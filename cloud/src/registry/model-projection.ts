@@ -25,6 +25,8 @@ export interface ModelVersion {
 
 /** A version in a list. */
 export interface ModelSummary {
+  /** Place among all publications. */
+  n: number;
   version: string;
   createdAt: string;
   /** When it came into the log (RFC 3339). */
@@ -154,22 +156,37 @@ export class ModelProjection {
     return this.all<{ name: string }>(sql).map(({ name }) => name);
   }
 
-  /** In the order in which they were published; of them the newest `limit`. */
-  summaries(name: string, limit = Infinity): ModelSummary[] {
-    const most = Number.isFinite(limit) ? limit : -1;
-    const rows = this.all<VersionRow>(
-      'SELECT * FROM (SELECT * FROM versions WHERE name = ? ORDER BY n DESC LIMIT ?) ORDER BY n',
-      name,
-      most,
-    );
+  /** The newest versions, in the order in which they were published. */
+  newest(name: string, limit: number): ModelSummary[] {
+    const sql = 'SELECT * FROM versions WHERE name = ? ORDER BY n DESC LIMIT ?';
+    return this.summaries(name, this.all<VersionRow>(sql, name, limit).reverse());
+  }
+
+  /** All of them after the n-th publication, in the order in which they were published; read as they are taken. */
+  *published(name: string, after: number): Generator<ModelSummary> {
+    for (let from = after; ;) {
+      const sql = 'SELECT * FROM versions WHERE name = ? AND n > ? ORDER BY n LIMIT 100';
+      const rows = this.all<VersionRow>(sql, name, from);
+      yield* this.summaries(name, rows);
+      if (rows.length === 0) return;
+      from = rows.at(-1)!.n;
+    }
+  }
+
+  private summaries(name: string, rows: VersionRow[]): ModelSummary[] {
+    if (rows.length === 0) return [];
     const aliases = Object.entries(this.aliases(name));
     const tags = new Map<string, Record<string, string>>();
     for (const { version, tag, value } of this.all<{ version: string; tag: string; value: string }>(
-      'SELECT version, tag, value FROM tags WHERE name = ? ORDER BY tag',
+      `SELECT version, tag, value FROM tags JOIN versions USING (name, version)
+       WHERE name = ? AND n BETWEEN ? AND ? ORDER BY tag`,
       name,
+      rows[0]!.n,
+      rows.at(-1)!.n,
     ))
       tags.set(version, { ...tags.get(version), [tag]: value });
     return rows.map((row) => ({
+      n: row.n,
       version: row.version,
       createdAt: row.created_at,
       publishedAt: row.published_at,
@@ -336,7 +353,7 @@ export class ModelProjection {
   private make(change: Change): boolean {
     switch (change.kind) {
       case 'published':
-        return this.published(change.model, change.at);
+        return this.addVersion(change.model, change.at);
       case 'alias':
         return this.aliasSet(change.data);
       case 'tags':
@@ -346,7 +363,7 @@ export class ModelProjection {
     }
   }
 
-  private published({ manifest, manifestSha256 }: ModelVersion, at: string): boolean {
+  private addVersion({ manifest, manifestSha256 }: ModelVersion, at: string): boolean {
     const { name, version, createdAt, signalSet, files, lineage, alarm } = manifest;
     const custom = modelTargetMetadata(manifest);
     const signed: SignedVersion = { name, version, manifestSha256, files, custom };

@@ -33,7 +33,7 @@ import { type Target, TufRepository } from './tuf-repository.ts';
 
 const SOURCE = '/services/registry';
 /** The alias of what all vehicles of a signal set run. */
-const CHAMPION = 'champion';
+export const CHAMPION = 'champion';
 /** Aliases of a model, and tags of a version: enough for people to find something by, and no second database. */
 const LABELS_MAX = 64;
 /** Signatures live a day or longer and are renewed at half their life, so once in ten minutes is often. */
@@ -174,11 +174,17 @@ export class Registry {
     return [first, ...others];
   }
 
-  /** Versions in a list, oldest first; of them the newest `limit`. Throws MODEL_UNKNOWN. */
-  summaries(name: string, limit?: number): ModelSummary[] {
-    const summaries = this.models.summaries(name, limit);
-    if (summaries.length === 0) throw new CardanError('MODEL_UNKNOWN', `There is no model ${name}.`);
-    return summaries;
+  /** The newest versions in a list, oldest first. Throws MODEL_UNKNOWN. */
+  newest(name: string, limit: number): ModelSummary[] {
+    const newest = this.models.newest(name, limit);
+    if (newest.length === 0) throw new CardanError('MODEL_UNKNOWN', `There is no model ${name}.`);
+    return newest;
+  }
+
+  /** All versions after the n-th publication, oldest first, read as they are taken. Throws MODEL_UNKNOWN. */
+  published(name: string, after: number): Iterable<ModelSummary> {
+    this.resolve(name, 'latest');
+    return this.models.published(name, after);
   }
 
   /** Alias → version. */
@@ -469,7 +475,7 @@ export class Registry {
       ...files,
     })) {
       if ((await this.blobs.size(ref.sha256)) !== ref.length) return undefined;
-      targets.push({ path: `models/${name}/${version}/${file}`, ...ref, custom });
+      targets.push({ path: `models/${name}/${version}/${file}`, ...ref, custom: { ...custom } });
     }
     return targets;
   }

@@ -93,12 +93,18 @@ test('publishing makes the version known, signed and decided', async () => {
     models: [
       {
         name: 'anomaly',
+        aliases: { champion: '1' },
         versions: [
           {
             version: '1',
             createdAt: model.manifest.createdAt,
+            publishedAt: expect.any(String) as string,
             signalSet: COLUMNS.id,
             manifestSha256: sha256(model.manifestBytes),
+            rows: 3600,
+            threshold: 4,
+            aliases: ['champion'],
+            tags: {},
           },
         ],
       },
@@ -307,13 +313,17 @@ test('the OpenAPI document names every route', async () => {
   );
   expect(routes.sort()).toEqual([
     'DELETE /v1/campaigns/{id}',
+    'DELETE /v1/models/{name}/aliases/{alias}',
     'DELETE /v1/vehicles/{vehicle}',
     'GET /health',
     'GET /v1/blobs/{sha256}',
     'GET /v1/campaigns',
     'GET /v1/campaigns/{id}/{version}',
     'GET /v1/models',
+    'GET /v1/models/{name}',
+    'GET /v1/models/{name}/versions',
     'GET /v1/models/{name}/versions/{version}',
+    'GET /v1/models/{name}/versions/{version}/tags',
     'GET /v1/targets/{*}',
     'GET /v1/tuf/{file}',
     'GET /v1/vehicles',
@@ -326,6 +336,8 @@ test('the OpenAPI document names every route', async () => {
     'POST /v1/vehicles',
     'POST /v1/vehicles/{vehicle}/feedback',
     'PUT /v1/blobs/{sha256}',
+    'PUT /v1/models/{name}/aliases/{alias}',
+    'PUT /v1/models/{name}/versions/{version}/tags',
   ]);
   const guarded = Object.values(document.paths)
     .flatMap((methods) => Object.entries(methods))
@@ -333,11 +345,14 @@ test('the OpenAPI document names every route', async () => {
   expect(guarded.map(([method]) => method).sort()).toEqual([
     'delete',
     'delete',
+    'delete',
     'patch',
     'post',
     'post',
     'post',
     'post',
+    'put',
+    'put',
     'put',
   ]);
 });
