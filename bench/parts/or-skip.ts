@@ -1,5 +1,6 @@
 /** What the programs under ops/ and parts/ say when something is not installed. */
-const MISSING = /^(There is no (Java|Maven|Mosquitto|Go)\b|This Java is too old|This system has no \/proc)/;
+const MISSING =
+  /^(There is no (Java|Maven|Mosquitto|Go|wrk)\b|This Java is too old|This system has no \/proc)/;
 
 /**
  * Starts what a bench needs. Where a tool is missing it says so in one line on standard error, and resolves to
