@@ -21,7 +21,10 @@ import { apiOptions, apiSettings, type ApiFlags } from './distribution/api-setti
 import { campaignsCommand } from './campaigns-command.ts';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from './config.ts';
 import { printLag } from './lag.ts';
+import { modelsCommand } from './models-command.ts';
 import { RegistryClient } from './registry-client.ts';
+import { ROLLOUT_POLICIES, type RolloutPolicy } from './registry/registry.ts';
+import { rolloutsCommand } from './rollouts-command.ts';
 import { readToken } from './token-file.ts';
 import { tokensCommand } from './tokens-command.ts';
 import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
@@ -61,6 +64,7 @@ interface Options extends MqttFiles, LogFlags, SpanOptions, ApiFlags {
   tokenFile?: string;
   host: string;
   registryPort: number;
+  rollouts: RolloutPolicy;
   monitorPort: number;
   port?: number;
   retrain: boolean;
@@ -88,6 +92,12 @@ apiOptions(spanOptions(logOptions(mqttOptions(program))))
   )
   .option('--host <address>', 'address to listen on', CLOUD_DEFAULTS.host)
   .option('--registry-port <port>', 'port of the registry', portNumber, CLOUD_DEFAULTS.registryPort)
+  .addOption(
+    new Option('--rollouts <policy>', 'how a new model gets to its vehicles (docs/rollouts.md)')
+      .choices(ROLLOUT_POLICIES)
+      .env('CARDAN_ROLLOUTS')
+      .default('immediate'),
+  )
   .option('--monitor-port <port>', 'port of the monitor', portNumber, CLOUD_DEFAULTS.monitorPort)
   .option('--port <port>', 'port of the one service that listens', portNumber)
   .option('--no-retrain', 'after its first model the trainer trains on request only')
@@ -123,6 +133,8 @@ logOptions(program.command('lag').description('How far each group of readers is 
   .action(lag);
 
 campaignsCommand(program);
+modelsCommand(program);
+rolloutsCommand(program);
 tokensCommand(program);
 
 await runCommand(program, process.argv);
@@ -169,6 +181,7 @@ async function run(names: string[], options: Options): Promise<void> {
       registryUrl: options.registry,
       ...(options.tokenFile === undefined ? {} : { token: readToken(options.tokenFile) }),
       api: apiSettings(options),
+      rollouts: options.rollouts,
       host: options.host,
       registryPort:
         listening[0] === 'registry' ? (options.port ?? options.registryPort) : options.registryPort,

@@ -1,5 +1,8 @@
 import { createHash } from 'node:crypto';
-import { type CampaignRef, CardanError, messageOf, type ModelManifest } from '@cardan/shared';
+import { type CampaignRef, CardanError, messageOf, type ModelManifest, type ModelRef } from '@cardan/shared';
+import type { ToldEvent } from './rollout/explain.ts';
+import type { RolloutRequest } from './rollout/plan.ts';
+import type { RolloutView } from './rollout/rollout-service.ts';
 
 /** Files of a model, as bytes. */
 export interface ModelFiles {
@@ -14,6 +17,27 @@ export interface CampaignEntry {
   /** The version that cars should run; null: withdrawn. */
   live: string | null;
   versions: { version: string; name: string; publishedAt: string; sha256: string }[];
+}
+
+/** A version, as the registry lists it. */
+export interface VersionEntry {
+  version: string;
+  createdAt: string;
+  publishedAt: string;
+  signalSet: string;
+  manifestSha256: string;
+  rows: number;
+  threshold: number;
+  aliases: string[];
+  tags: Record<string, string>;
+}
+
+/** A model with its newest versions, oldest first. */
+export interface ModelEntry {
+  name: string;
+  /** Alias → version. */
+  aliases: Record<string, string>;
+  versions: VersionEntry[];
 }
 
 /** The registry's HTTP API, as the trainer, the predictor and the command line use it. */
@@ -53,6 +77,59 @@ export class RegistryClient {
     };
   }
 
+  /** The model's files but for its manifest, as that names them. */
+  async filesOf(manifest: ModelManifest): Promise<Omit<ModelFiles, 'manifest'>> {
+    return {
+      model: await this.request('GET', `/v1/blobs/${manifest.files['model.json'].sha256}`),
+      weights: await this.request('GET', `/v1/blobs/${manifest.files['weights.bin'].sha256}`),
+    };
+  }
+
+  async models(): Promise<ModelEntry[]> {
+    const answer = await this.request('GET', '/v1/models');
+    return (JSON.parse(answer.toString('utf8')) as { models: ModelEntry[] }).models;
+  }
+
+  /** All versions of a model, oldest first. */
+  async versions(name: string): Promise<VersionEntry[]> {
+    const all: VersionEntry[] = [];
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const after: string = cursor === '' ? '' : `&cursor=${cursor}`;
+      const path = `/v1/models/${encodeURIComponent(name)}/versions?limit=1000${after}`;
+      const page = JSON.parse((await this.request('GET', path)).toString('utf8')) as {
+        versions: VersionEntry[];
+        next: string | null;
+      };
+      all.push(...page.versions);
+      cursor = page.next;
+    }
+    return all;
+  }
+
+  /** The version that a word names (a version, an alias, `latest`), and what else names it. */
+  async labels(name: string, word: string): Promise<Pick<VersionEntry, 'version' | 'aliases' | 'tags'>> {
+    const answer = await this.request('GET', `${versionPath({ name, version: word })}/tags`);
+    return JSON.parse(answer.toString('utf8')) as Pick<VersionEntry, 'version' | 'aliases' | 'tags'>;
+  }
+
+  /** `manifest.json`, byte by byte as it was published. */
+  manifest(ref: ModelRef): Promise<Buffer> {
+    return this.request('GET', versionPath(ref));
+  }
+
+  /** null: the alias names nothing any more. */
+  async setAlias(name: string, alias: string, version: string | null): Promise<void> {
+    const path = `/v1/models/${encodeURIComponent(name)}/aliases/${encodeURIComponent(alias)}`;
+    if (version === null) await this.request('DELETE', path);
+    else await this.request('PUT', path, Buffer.from(JSON.stringify({ version })), 'application/json');
+  }
+
+  /** null takes a tag away; others stay. */
+  async setTags(ref: ModelRef, tags: Record<string, string | null>): Promise<void> {
+    const body = Buffer.from(JSON.stringify(tags));
+    await this.request('PUT', `${versionPath(ref)}/tags`, body, 'application/json');
+  }
+
   /** Asks for a training; resolves to its id. */
   async requestTraining(body: { signalSet?: string; reason?: string }): Promise<string> {
     const answer = await this.request(
@@ -86,6 +163,42 @@ export class RegistryClient {
     return JSON.parse((await this.request('GET', path)).toString('utf8'));
   }
 
+  /** The same once more gives the rollout that is there. */
+  async createRollout(rollout: RolloutRequest): Promise<RolloutView> {
+    return this.json('POST', '/v1/rollouts', rollout);
+  }
+
+  /** `command`: `approve`, `pause`, `resume`, `stop`, `rollback` or `retry`. */
+  async commandRollout(id: string, command: string, reason?: string): Promise<RolloutView> {
+    return this.json('POST', `/v1/rollouts/${encodeURIComponent(id)}/${command}`, { reason });
+  }
+
+  async rollout(id: string): Promise<RolloutView> {
+    return this.json('GET', `/v1/rollouts/${encodeURIComponent(id)}`);
+  }
+
+  async rolloutEvents(id: string): Promise<ToldEvent[]> {
+    const path = `/v1/rollouts/${encodeURIComponent(id)}/events`;
+    return (await this.json<{ events: ToldEvent[] }>('GET', path)).events;
+  }
+
+  async rollouts(): Promise<RolloutView[]> {
+    const all: RolloutView[] = [];
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const path = `/v1/rollouts?limit=1000${cursor === '' ? '' : `&cursor=${cursor}`}`;
+      const page: { rollouts: RolloutView[]; next: string | null } = await this.json('GET', path);
+      all.push(...page.rollouts);
+      cursor = page.next;
+    }
+    return all;
+  }
+
+  private async json<T>(method: string, path: string, body?: object): Promise<T> {
+    const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    const answer = await this.request(method, path, bytes, bytes && 'application/json');
+    return JSON.parse(answer.toString('utf8')) as T;
+  }
+
   private async request(method: string, path: string, body?: Buffer, type?: string): Promise<Buffer> {
     let response: Response;
     try {
@@ -113,6 +226,10 @@ export class RegistryClient {
       );
     return bytes;
   }
+}
+
+function versionPath({ name, version }: ModelRef): string {
+  return `/v1/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`;
 }
 
 /** What problem details (RFC 9457) say; whatever else came, its beginning. */

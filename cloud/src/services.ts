@@ -5,6 +5,7 @@ import { startRegistry } from './distribution/start-registry.ts';
 import { startMonitor } from './monitor/server.ts';
 import { Predictor } from './predictor/predictor.ts';
 import { RegistryClient } from './registry-client.ts';
+import type { RolloutPolicy } from './registry/registry.ts';
 import type { LogSpan } from './trainer/log-span.ts';
 import { Trainer } from './trainer/trainer.ts';
 
@@ -21,6 +22,8 @@ export interface ServicesOptions {
   token?: string;
   /** How the registry's API is offered. */
   api?: ApiSettings;
+  /** How a new version gets to its vehicles; default `immediate`. */
+  rollouts?: RolloutPolicy;
   host: string;
   registryPort: number;
   monitorPort: number;
@@ -75,6 +78,7 @@ export async function startServices(
         port: options.registryPort,
         ...token,
         api: options.api,
+        rollouts: options.rollouts,
         onProblem,
       });
       closing.push(() => registry.close());

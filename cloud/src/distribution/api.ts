@@ -13,6 +13,8 @@ import { fileRoutes } from './file-routes.ts';
 import { fleetRoutes } from './fleet-routes.ts';
 import { idempotentPosts } from './idempotency.ts';
 import { modelRoutes } from './model-routes.ts';
+import type { RolloutService } from '../rollout/rollout-service.ts';
+import { rolloutRoutes } from './rollout-routes.ts';
 import * as schema from './schemas.ts';
 import { trainingRoutes } from './training-routes.ts';
 import { vehicleRoutes } from './vehicle-routes.ts';
@@ -22,6 +24,7 @@ export interface DistributionOptions {
   fleet: Fleet;
   /** What vehicles should have. */
   source: DesiredSource;
+  rollouts: RolloutService;
   access: AccessOptions;
   browser: BrowserOptions;
   /** Keeps answers for their Idempotency-Key. */
@@ -44,6 +47,7 @@ export async function distributionApi(server: FastifyInstance, options: Distribu
   await server.register(async (routes) => modelRoutes(routes, options));
   await server.register(async (routes) => trainingRoutes(routes, options));
   await server.register(async (routes) => campaignRoutes(routes, options));
+  await server.register(async (routes) => rolloutRoutes(routes, options));
   server.get('/health', { schema: schema.health, config: { role: 'anyone' } }, () => options.health());
   server.get('/openapi.json', { schema: { hide: true }, config: { role: 'anyone' } }, () => server.swagger());
 }

@@ -3,7 +3,8 @@ import type { EventLog } from '@cardan/shared/event-log';
 import { Fleet } from '../fleet/fleet.ts';
 import { httpServer, listen } from '../http.ts';
 import { DesiredPublisher } from '../registry/desired-publisher.ts';
-import { Registry } from '../registry/registry.ts';
+import { Registry, type RolloutPolicy } from '../registry/registry.ts';
+import { RolloutService } from '../rollout/rollout-service.ts';
 import { distributionApi } from './api.ts';
 import { openAccessDatabase } from './access-database.ts';
 import { type ApiSettings, REQUESTS_PER_MINUTE } from './api-settings.ts';
@@ -26,6 +27,10 @@ export interface RegistryServiceOptions {
   /** Bearer token of an operator who is an approver, too; beside those that were made, and OIDC. */
   token?: string | undefined;
   api?: ApiSettings | undefined;
+  /** How a new version gets to its vehicles; default `immediate`. */
+  rollouts?: RolloutPolicy | undefined;
+  /** How often the gates of rollouts are judged, milliseconds; default 30 s. */
+  rolloutPeriodMs?: number | undefined;
   /** Milliseconds since 1970; default Date.now. */
   clock?: () => number;
   onProblem: (error: CardanError) => void;
@@ -60,9 +65,19 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       proxies: api.proxies,
     });
     requireIdentityFor(host, identity.required);
-    const registry = await Registry.open({ log, dir, clock, onProblem });
+    const registry = await Registry.open({ log, dir, clock, rollouts: options.rollouts, onProblem });
     closers.push(() => registry.close());
-    const publisher = new DesiredPublisher({ mqttUrl, connection, source: registry, fleet, onProblem });
+    const rollouts = await RolloutService.open({
+      log,
+      registry,
+      fleet,
+      clock,
+      policy: options.rollouts,
+      periodMs: options.rolloutPeriodMs,
+      onProblem,
+    });
+    closers.push(() => rollouts.close());
+    const publisher = new DesiredPublisher({ mqttUrl, connection, source: rollouts, fleet, onProblem });
     closers.push(() => publisher.close());
     const server = httpServer({ tls: api.tls, trustedProxies: api.proxies?.addresses ?? [] });
     closers.push(() => server.close());
@@ -72,14 +87,15 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       models: registry.names().length,
       campaigns: registry.campaigns.targets().length,
       vehicles: fleet.size,
-      malformedRecords: registry.malformed + fleet.malformed,
+      malformedRecords: registry.malformed + fleet.malformed + rollouts.malformed,
       missingFiles: registry.missing.length,
     });
     const limits = new Limits(api.requestsPerMinute ?? REQUESTS_PER_MINUTE);
     await distributionApi(server, {
       registry,
       fleet,
-      source: registry,
+      source: rollouts,
+      rollouts,
       db,
       clock,
       access: {

@@ -41,7 +41,7 @@ export interface RolloutServiceOptions {
   /** Milliseconds since 1970; default Date.now. */
   clock?: () => number;
   /** How often gates are judged, milliseconds; default 30 s. null: only when `look` is called. */
-  periodMs?: number | null;
+  periodMs?: number | null | undefined;
   onProblem: (error: CardanError) => void;
 }
 

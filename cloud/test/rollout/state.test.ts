@@ -255,7 +255,7 @@ test('any order of commands: no stage reaches further than it should, and what i
       );
       expect(steps).toBeLessThanOrEqual(102 + commands.length);
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });
 
@@ -303,7 +303,7 @@ test('any order of events, also of those that no decision gives: never active wh
         }
       }
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });
 
