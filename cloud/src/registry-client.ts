@@ -152,9 +152,17 @@ export class RegistryClient {
     await this.request('DELETE', `/v1/campaigns/${encodeURIComponent(id)}`);
   }
 
+  /** All of them, page by page. */
   async campaigns(): Promise<CampaignEntry[]> {
-    const answer = await this.request('GET', '/v1/campaigns');
-    return (JSON.parse(answer.toString('utf8')) as { campaigns: CampaignEntry[] }).campaigns;
+    const all: CampaignEntry[] = [];
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const from: string = cursor === '' ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+      const answer = await this.request('GET', `/v1/campaigns?limit=1000${from}`);
+      const page = JSON.parse(answer.toString('utf8')) as { campaigns: CampaignEntry[]; next: string | null };
+      all.push(...page.campaigns);
+      cursor = page.next;
+    }
+    return all;
   }
 
   /** The document of a version, or of `latest`. */

@@ -2,22 +2,37 @@ import type { FastifyInstance } from 'fastify';
 import type { CampaignRef } from '@cardan/shared';
 import type { Registry } from '../registry/registry.ts';
 import { sendDocument } from './file-routes.ts';
+import { sendList, sorted } from './page.ts';
 import * as schema from './schemas.ts';
 
 /** What the cars of the fleet collect. */
 export function campaignRoutes(server: FastifyInstance, { registry }: { registry: Registry }): void {
-  server.get('/v1/campaigns', { schema: schema.listCampaigns, config: { role: 'viewer' } }, () => ({
-    campaigns: registry.campaigns.all().map(({ id, live, versions }) => ({
-      id,
-      live: live ?? null,
-      versions: versions.map(({ campaign, sha256, publishedAt }) => ({
-        version: campaign.version,
-        name: campaign.name,
-        publishedAt,
-        sha256,
-      })),
-    })),
-  }));
+  server.get(
+    '/v1/campaigns',
+    { schema: schema.listCampaigns, config: { role: 'viewer' } },
+    (request, reply) => {
+      const all = registry.campaigns.all();
+      return sendList<(typeof all)[number]>(
+        request,
+        reply,
+        {
+          after: sorted(all, ({ id }) => id),
+          keyOf: ({ id }) => id,
+          show: ({ id, live, versions }) => ({
+            id,
+            live: live ?? null,
+            versions: versions.map(({ campaign, sha256, publishedAt }) => ({
+              version: campaign.version,
+              name: campaign.name,
+              publishedAt,
+              sha256,
+            })),
+          }),
+        },
+        'campaigns',
+      );
+    },
+  );
 
   server.get<{ Params: CampaignRef }>(
     '/v1/campaigns/:id/:version',

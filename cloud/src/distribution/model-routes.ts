@@ -4,7 +4,7 @@ import type { ModelSummary } from '../registry/model-projection.ts';
 import { CHAMPION, type Registry } from '../registry/registry.ts';
 import { checkRole } from './access.ts';
 import * as schema from './model-schemas.ts';
-import { type List, type PageQuery, sendList } from './page.ts';
+import { type List, type PageQuery, sendList, sorted } from './page.ts';
 import { postVersion } from './schemas.ts';
 import { sendFile } from './send-file.ts';
 
@@ -22,10 +22,14 @@ export async function modelRoutes(
     versions: registry.newest(name, NEWEST),
   });
 
-  server.get('/v1/models', { schema: schema.listModels, config: { role: 'viewer' } }, () => ({
-    models: registry.names().map(shown),
-    decisions: registry.decisions(),
-  }));
+  server.get('/v1/models', { schema: schema.listModels, config: { role: 'viewer' } }, (request, reply) => {
+    const list: List<string> = {
+      after: sorted(registry.names(), (name) => name),
+      keyOf: (name) => name,
+      show: shown,
+    };
+    return sendList(request, reply, list, 'models', { decisions: registry.decisions() });
+  });
 
   server.get<{ Params: { name: string } }>(
     '/v1/models/:name',

@@ -1,5 +1,5 @@
 import type { FastifySchema } from 'fastify';
-import { modelRef, params, problem, signalSet } from './schemas.ts';
+import { listOf, modelRef, pageQuery, params, problem, signalSet } from './schemas.ts';
 
 /** What the routes of models take and give. */
 
@@ -49,23 +49,17 @@ const model = {
 export const listModels: FastifySchema = {
   ...management,
   summary: 'All models with their newest versions, and the newest decision per signal set',
-  response: {
-    200: {
-      type: 'object',
-      properties: {
-        models: { type: 'array', items: model },
-        decisions: {
-          type: 'array',
-          items: {
-            type: 'object',
-            properties: { generation: { type: 'integer' }, signalSet, active: modelRef },
-            required: ['generation', 'signalSet', 'active'],
-          },
-        },
+  querystring: pageQuery,
+  response: listOf('models', model, {
+    decisions: {
+      type: 'array',
+      items: {
+        type: 'object',
+        properties: { generation: { type: 'integer' }, signalSet, active: modelRef },
+        required: ['generation', 'signalSet', 'active'],
       },
-      required: ['models', 'decisions'],
     },
-  },
+  }),
 };
 
 export const getModel: FastifySchema = {
@@ -77,35 +71,10 @@ export const getModel: FastifySchema = {
 
 export const listVersions: FastifySchema = {
   ...management,
-  summary: 'All versions of a model, oldest first; as JSON lines by Accept: application/x-ndjson',
+  summary: 'All versions of a model, oldest first',
   params: params({ name: label }),
-  querystring: {
-    type: 'object',
-    properties: {
-      limit: { type: 'integer', minimum: 1, maximum: 1000 },
-      cursor: { type: 'string', maxLength: 256 },
-    },
-    additionalProperties: false,
-  },
-  response: {
-    200: {
-      description: 'A page; next is the cursor of the following one, null at the end',
-      content: {
-        'application/json': {
-          schema: {
-            type: 'object',
-            properties: {
-              versions: { type: 'array', items: summary },
-              next: { type: ['string', 'null'] },
-            },
-            required: ['versions', 'next'],
-          },
-        },
-        'application/x-ndjson': { schema: { type: 'string' } },
-      },
-    },
-    '4xx': problem,
-  },
+  querystring: pageQuery,
+  response: listOf('versions', summary),
 };
 
 export const getVersion: FastifySchema = {

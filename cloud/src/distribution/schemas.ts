@@ -1,22 +1,7 @@
 import type { FastifySchema } from 'fastify';
-import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger';
+import { LINES_TYPE, PAGE_MAX } from './page.ts';
 
 /** What the routes take and give, as JSON Schema: fastify checks by it, and the OpenAPI document is made of it. */
-
-export const openapi: NonNullable<FastifyDynamicSwaggerOptions['openapi']> = {
-  openapi: '3.1.0',
-  info: {
-    title: 'Cardan registry and distribution',
-    description:
-      'Publishes models and campaigns to a fleet, and gives cars signed metadata (TUF 1.0) and the files that it names.',
-    version: '1.0.0',
-  },
-  tags: [
-    { name: 'vehicle', description: 'What a car reads.' },
-    { name: 'management', description: 'What publishers and operators use; needs the token to write.' },
-  ],
-  components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
-};
 
 export const problem = {
   description: 'Problem details (RFC 9457)',
@@ -29,9 +14,9 @@ export const problem = {
           title: { type: 'string' },
           status: { type: 'integer' },
           detail: { type: 'string' },
-          code: { type: 'string' },
+          code: { type: 'string', description: 'Stable; docs/errors.md says what each means.' },
         },
-        required: ['type', 'title', 'status', 'detail'],
+        required: ['type', 'title', 'status', 'detail', 'code'],
       },
     },
   },
@@ -62,9 +47,40 @@ export const params = (properties: Record<string, unknown>) => ({
   required: Object.keys(properties),
 });
 
+/** The query of every list. */
+export const page = {
+  limit: { type: 'integer', minimum: 1, maximum: PAGE_MAX, description: 'Of a page; default 100.' },
+  cursor: { type: 'string', minLength: 1, maxLength: 512, description: '`next` of the page before.' },
+};
+export const pageQuery = { type: 'object', properties: page, additionalProperties: false };
+
+/** A page, or one JSON line per entry. */
+export const listOf = (field: string, items: unknown, others: Record<string, unknown> = {}) => ({
+  200: {
+    description: 'A page; or all entries, one JSON line each',
+    content: {
+      'application/json': {
+        schema: {
+          type: 'object',
+          properties: {
+            [field]: { type: 'array', items },
+            next: {
+              type: ['string', 'null'],
+              description: 'Cursor of the next page; null: this is the last one.',
+            },
+            ...others,
+          },
+          required: [field, 'next', ...Object.keys(others)],
+        },
+      },
+      [LINES_TYPE]: { schema: { type: 'string' } },
+    },
+  },
+  '4xx': problem,
+});
+
 const vehicle = { tags: ['vehicle'] };
 const management = { tags: ['management'] };
-const guarded = { ...management, security: [{ token: [] }] };
 
 export const tuf: FastifySchema = {
   ...vehicle,
@@ -90,7 +106,7 @@ export const getBlob: FastifySchema = {
 };
 
 export const putBlob: FastifySchema = {
-  ...guarded,
+  ...management,
   summary: 'Stores bytes under their SHA-256, at most 64 MiB',
   params: params({ sha256 }),
   body: {
@@ -106,59 +122,8 @@ export const putBlob: FastifySchema = {
   },
 };
 
-export const listModels: FastifySchema = {
-  ...management,
-  summary: 'All models with their versions, and the newest decision per signal set',
-  response: {
-    200: {
-      type: 'object',
-      properties: {
-        models: {
-          type: 'array',
-          items: {
-            type: 'object',
-            properties: {
-              name: modelName,
-              versions: {
-                type: 'array',
-                items: {
-                  type: 'object',
-                  properties: {
-                    version,
-                    createdAt: { type: 'string' },
-                    signalSet,
-                    manifestSha256: sha256,
-                  },
-                  required: ['version', 'createdAt', 'signalSet', 'manifestSha256'],
-                },
-              },
-            },
-            required: ['name', 'versions'],
-          },
-        },
-        decisions: {
-          type: 'array',
-          items: {
-            type: 'object',
-            properties: { generation: { type: 'integer' }, signalSet, active: modelRef },
-            required: ['generation', 'signalSet', 'active'],
-          },
-        },
-      },
-      required: ['models', 'decisions'],
-    },
-  },
-};
-
-export const getVersion: FastifySchema = {
-  ...management,
-  summary: 'The manifest.json of a version, or of the newest one ("latest")',
-  params: params({ name: modelName, version }),
-  response: { 200: file('application/json'), '4xx': problem },
-};
-
 export const postVersion: FastifySchema = {
-  ...guarded,
+  ...management,
   summary:
     'Publishes a version; the body is its manifest.json, kept byte by byte. Its files must be uploaded',
   params: params({ name: modelName }),
@@ -176,38 +141,28 @@ export const postVersion: FastifySchema = {
 export const listCampaigns: FastifySchema = {
   ...management,
   summary: 'All campaigns with their versions, and the one that cars should run',
-  response: {
-    200: {
-      type: 'object',
-      properties: {
-        campaigns: {
-          type: 'array',
-          items: {
-            type: 'object',
-            properties: {
-              id: campaignId,
-              live: { anyOf: [version, { type: 'null' }], description: 'null: withdrawn' },
-              versions: {
-                type: 'array',
-                items: {
-                  type: 'object',
-                  properties: {
-                    version,
-                    name: { type: 'string' },
-                    publishedAt: { type: 'string' },
-                    sha256,
-                  },
-                  required: ['version', 'name', 'publishedAt', 'sha256'],
-                },
-              },
-            },
-            required: ['id', 'live', 'versions'],
+  querystring: pageQuery,
+  response: listOf('campaigns', {
+    type: 'object',
+    properties: {
+      id: campaignId,
+      live: { anyOf: [version, { type: 'null' }], description: 'null: withdrawn' },
+      versions: {
+        type: 'array',
+        items: {
+          type: 'object',
+          properties: {
+            version,
+            name: { type: 'string' },
+            publishedAt: { type: 'string' },
+            sha256,
           },
+          required: ['version', 'name', 'publishedAt', 'sha256'],
         },
       },
-      required: ['campaigns'],
     },
-  },
+    required: ['id', 'live', 'versions'],
+  }),
 };
 
 export const getCampaign: FastifySchema = {
@@ -218,7 +173,7 @@ export const getCampaign: FastifySchema = {
 };
 
 export const postCampaign: FastifySchema = {
-  ...guarded,
+  ...management,
   summary:
     'Publishes a version of a campaign; the cars that it names should run it from now on, and no other of its id',
   body: {
@@ -236,14 +191,14 @@ export const postCampaign: FastifySchema = {
 };
 
 export const deleteCampaign: FastifySchema = {
-  ...guarded,
+  ...management,
   summary: 'Withdraws a campaign: no car should run it any more. Its versions can still be read',
   params: params({ id: campaignId }),
   response: { 204: { type: 'null', description: 'It is withdrawn' }, '4xx': problem },
 };
 
 export const postTraining: FastifySchema = {
-  ...guarded,
+  ...management,
   summary: 'Asks for a training',
   body: {
     type: 'object',
@@ -257,6 +212,7 @@ export const postTraining: FastifySchema = {
 };
 
 export const health: FastifySchema = {
+  tags: ['service'],
   summary: 'Whether the service is up, and what it has met',
   response: {
     200: {

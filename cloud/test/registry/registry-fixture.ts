@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type EventLog, SqliteEventLog } from '@cardan/shared/event-log';
+import type { ApiSettings } from '../../src/distribution/api-settings.ts';
 import { startRegistry } from '../../src/distribution/start-registry.ts';
 
 export interface TestRegistry {
@@ -18,12 +19,13 @@ export interface TestRegistryOptions {
   dir?: string;
   mqttUrl?: string;
   token?: string;
+  api?: ApiSettings;
   clock?: () => number;
 }
 
 /** The real service on a free port, with a real log file. Without a broker: nothing listens on port 1. */
 export async function testRegistry(options: TestRegistryOptions = {}): Promise<TestRegistry> {
-  const { dir = tempDir(), mqttUrl = 'mqtt://127.0.0.1:1', token, clock = Date.now } = options;
+  const { dir = tempDir(), mqttUrl = 'mqtt://127.0.0.1:1', token, api, clock = Date.now } = options;
   const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
   const problems: unknown[] = [];
   const service = await startRegistry({
@@ -33,6 +35,7 @@ export async function testRegistry(options: TestRegistryOptions = {}): Promise<T
     host: '127.0.0.1',
     port: 0,
     token,
+    api,
     clock,
     onProblem: (error) => problems.push(error),
   });
