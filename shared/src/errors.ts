@@ -76,6 +76,9 @@ export type ErrorCode =
   | 'TUF_HASH' // length or hash differs from the signed one
   | 'TUF_MALFORMED'
   | 'TUF_TARGET_UNKNOWN'
+  | 'KEY_INVALID' // a file that is no key, or needs another passphrase
+  | 'SIGNING_UNKNOWN' // no such metadata waits for signatures
+  | 'SIGNATURE_REFUSED' // not by a key that may sign, or it would lock somebody out
   | 'HTTP_STATUS'
   | 'HTTP_UNREACHABLE'
   | 'MQTT_UNREACHABLE'

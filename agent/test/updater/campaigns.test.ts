@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { join, posix } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { CardanError, type Campaign, type CampaignReport } from '@cardan/shared';
-import { openKeys } from '../../../cloud/src/registry/tuf-keys.ts';
+import { KeyFolder } from '../../../cloud/src/registry/tuf-keys.ts';
 import { TufRepository } from '../../../cloud/src/registry/tuf-repository.ts';
 import {
   campaignDocument,
@@ -282,8 +282,8 @@ test('a registry that says nothing of campaigns is none that ends them', async (
 /** Signed files of any content, over real HTTP: a registry of another version, or one that was tricked. */
 async function signedFiles(files: { path: string; custom: object; text: string }[]) {
   const dir = world.dir();
-  const ring = await openKeys(join(dir, 'keys'));
-  const repository = await TufRepository.open({ dir: join(dir, 'tuf'), ring, clock: Date.now });
+  const keys = new KeyFolder(join(dir, 'keys'));
+  const repository = await TufRepository.open({ dir: join(dir, 'tuf'), keys, clock: Date.now });
   const targets = files.map(({ path, custom, text }) => ({
     path,
     length: text.length,

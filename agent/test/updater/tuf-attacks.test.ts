@@ -1,4 +1,4 @@
-import { createPrivateKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
@@ -81,11 +81,23 @@ function newest(registry: TestRegistry, role: string): string {
 function keyOf(registry: TestRegistry, role: string): KeyObject {
   return createPrivateKey(readFileSync(join(registry.dir, 'registry', 'keys', `${role}.pem`)));
 }
-/** Signed with any key, under the key id that stands there. */
-function signed({ signatures, signed: content }: Json, key: KeyObject): string {
-  const sig = sign(null, Buffer.from(canonicalize(content)), key).toString('hex');
-  return JSON.stringify({ signatures: [{ keyid: signatures[0]?.keyid, sig }], signed: content });
+function keyIdOf(key: KeyObject): string {
+  const spki = createPublicKey(key).export({ type: 'spki', format: 'der' });
+  const keyval = { public: spki.subarray(12).toString('hex') };
+  return sha256(Buffer.from(canonicalize({ keytype: 'ed25519', scheme: 'ed25519', keyval })));
 }
+/** Signed with any keys; those of strangers under the key ids that stand there. */
+function signed({ signatures, signed: content }: Json, ...keys: KeyObject[]): string {
+  const known = new Set(signatures.map(({ keyid }) => keyid));
+  return JSON.stringify({
+    signatures: keys.map((key, i) => ({
+      keyid: known.has(keyIdOf(key)) ? keyIdOf(key) : signatures[i]?.keyid,
+      sig: sign(null, Buffer.from(canonicalize(content)), key).toString('hex'),
+    })),
+    signed: content,
+  });
+}
+const ROOT_KEYS = ['root', 'root-2'];
 
 test('arbitrary software: a target with one changed byte', async () => {
   const it = await scene();
@@ -169,7 +181,7 @@ test('a server that accepts and never answers', async () => {
   await recovers(it);
 });
 
-for (const role of ['timestamp', 'snapshot', 'targets'] as const)
+for (const role of ['timestamp', 'snapshot', 'targets', 'models'] as const)
   test(`arbitrary software: ${role} metadata signed with a key that is not the role's`, async () => {
     const it = await scene();
     const stranger = generateKeyPairSync('ed25519').privateKey;
@@ -179,7 +191,8 @@ for (const role of ['timestamp', 'snapshot', 'targets'] as const)
     } else {
       // Whoever names the file is under the attacker's control, or its hash would already give it away.
       const file = newest(it.registry, role);
-      const forged = signed(read(it.registry, file), stranger);
+      const honest = read(it.registry, file);
+      const forged = signed(honest, ...honest.signatures.map(() => stranger));
       const { attack } = forgeChain(it.registry, { [file]: forged });
       it.middle.attack = attack;
     }
@@ -207,6 +220,7 @@ test('arbitrary software: a new root by strangers, signed as it asks itself, but
     ...(root.signed.keys as object),
     [keyid]: { keytype: 'ed25519', scheme: 'ed25519', keyval },
   };
+  root.signed.roles = { ...(root.signed.roles as object), root: { keyids: [keyid], threshold: 1 } };
   const forged = signed(root, stranger.privateKey);
   it.middle.attack = answer(metadata('2.root.json'), () => forged);
   await refuses(it, 'TUF_SIGNATURE');
@@ -219,7 +233,7 @@ test('arbitrary software: a new root that the old one has signed, but not the ke
   root.signed.version = 2;
   const { keyids } = (root.signed.roles as { timestamp: { keyids: string[] } }).timestamp;
   root.signed.roles = { ...(root.signed.roles as object), root: { keyids, threshold: 1 } };
-  const forged = signed(root, keyOf(it.registry, 'root'));
+  const forged = signed(root, ...ROOT_KEYS.map((name) => keyOf(it.registry, name)));
   it.middle.attack = answer(metadata('2.root.json'), () => forged);
   await refuses(it, 'TUF_SIGNATURE');
   await recovers(it);
@@ -280,11 +294,13 @@ test('rollback: a new timestamp that names an older snapshot', async () => {
 });
 
 test('rollback: a new snapshot that names older targets, or none', async () => {
-  for (const meta of [{ 'targets.json': { version: 1 } }, {}]) {
+  for (const older of [{ 'models.json': { version: 1 } }, { 'models.json': undefined }]) {
     const it = await scene();
     const file = newest(it.registry, 'snapshot');
     const snapshot = read(it.registry, file);
-    snapshot.signed.meta = meta;
+    snapshot.signed.meta = JSON.parse(
+      JSON.stringify({ ...snapshot.signed.meta, ...older }),
+    ) as Json['signed']['meta'];
     const { attack } = forgeChain(it.registry, { [file]: signed(snapshot, keyOf(it.registry, 'snapshot')) });
     it.middle.attack = attack;
     await refuses(it, 'TUF_VERSION');
@@ -312,7 +328,7 @@ test('freeze: a timestamp without a readable expiry is not valid for ever', asyn
 });
 
 test('mix and match: a snapshot or targets file of another time', async () => {
-  for (const role of ['snapshot', 'targets']) {
+  for (const role of ['snapshot', 'models']) {
     let old = '';
     const it = await scene({
       before2: ({ registry }) => {
@@ -364,7 +380,13 @@ test('truncated and garbled files of its own are fetched again, whichever they a
   const it = await scene();
   const dir = join(it.car.dir, 'metadata');
   const files = readdirSync(dir).filter((name) => name.endsWith('.json'));
-  expect(files.sort()).toEqual(['root.json', 'snapshot.json', 'targets.json', 'timestamp.json']);
+  expect(files.sort()).toEqual([
+    'models.json',
+    'root.json',
+    'snapshot.json',
+    'targets.json',
+    'timestamp.json',
+  ]);
   let generation = 2;
   for (const file of files)
     for (const damage of [
@@ -435,11 +457,14 @@ function forgeChain(registry: TestRegistry, forged: Record<string, string>): { a
     length: Buffer.byteLength(text),
     hashes: { sha256: sha256(Buffer.from(text)) },
   });
-  const targetsFile = newest(registry, 'targets');
   const snapshotFile = newest(registry, 'snapshot');
-  if (files[targetsFile] !== undefined) {
+  const below = ['targets', 'models', 'campaigns'].filter(
+    (role) => files[newest(registry, role)] !== undefined,
+  );
+  if (below.length > 0) {
     const snapshot = read(registry, snapshotFile);
-    snapshot.signed.meta = { 'targets.json': meta('targets', files[targetsFile]) };
+    for (const role of below)
+      snapshot.signed.meta[`${role}.json`] = meta(role, files[newest(registry, role)] ?? '');
     files[snapshotFile] = signed(snapshot, keyOf(registry, 'snapshot'));
   }
   const timestamp = read(registry, 'timestamp.json');

@@ -17,6 +17,7 @@ import { modelRoutes } from './model-routes.ts';
 import { documentOptions } from './openapi-document.ts';
 import { rolloutRoutes } from './rollout-routes.ts';
 import * as schema from './schemas.ts';
+import { signingRoutes } from './signing-routes.ts';
 import { trainingRoutes } from './training-routes.ts';
 import { vehicleRoutes } from './vehicle-routes.ts';
 
@@ -47,6 +48,7 @@ export async function distributionApi(server: FastifyInstance, options: Distribu
   await server.register(async (routes) => blobRoutes(routes, options));
   await server.register(async (routes) => modelRoutes(routes, options));
   await server.register(async (routes) => trainingRoutes(routes, options));
+  await server.register(async (routes) => signingRoutes(routes, options));
   await server.register(async (routes) => campaignRoutes(routes, options));
   await server.register(async (routes) => rolloutRoutes(routes, options));
   server.get('/health', { schema: schema.health, config: { role: 'anyone' } }, () => options.health());

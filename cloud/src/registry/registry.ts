@@ -28,7 +28,7 @@ import {
 } from './model-projection.ts';
 import { Tail } from './tail.ts';
 import { problemFrom } from './problem.ts';
-import { openKeys } from './tuf-keys.ts';
+import { KeyFolder } from './tuf-keys.ts';
 import { type Target, TufRepository } from './tuf-repository.ts';
 
 const SOURCE = '/services/registry';
@@ -62,6 +62,8 @@ export interface RegistryOptions {
   /** Milliseconds since 1970; default Date.now. */
   clock?: () => number;
   onProblem: (error: CardanError) => void;
+  /** Of the private keys in the folder `keys`; default none. */
+  keysPassphrase?: string | undefined;
   /** How a new version gets to its vehicles; default `immediate`. */
   rollouts?: RolloutPolicy | undefined;
   /** Names of trainings; default random UUIDs. */
@@ -118,8 +120,8 @@ export class Registry {
     const { log, clock = Date.now, onProblem } = options;
     const dir = ensureDataDir(options.dir);
     const blobs = await BlobStore.open(join(dir, 'blobs'));
-    const ring = await openKeys(join(dir, 'keys'));
-    const tuf = await TufRepository.open({ dir: join(dir, 'tuf'), ring, clock });
+    const keys = new KeyFolder(join(dir, 'keys'), options.keysPassphrase);
+    const tuf = await TufRepository.open({ dir: join(dir, 'tuf'), keys, clock });
     await ensureLogTopics(log, [MODELS_TOPIC]);
     const models = await ModelProjection.open({ path: join(dir, 'models.db'), log });
     const registry = new Registry(options, models, blobs, tuf);
@@ -243,7 +245,20 @@ export class Registry {
 
   /** Newest versions of their signal sets that no decision has followed yet: what a rollout is for. */
   undecided(): ModelVersion[] {
-    return this.models.undecided();
+    // What waits for signatures no car could get.
+    return this.models
+      .undecided()
+      .filter(({ manifest: { name, version } }) =>
+        this.tuf.isPublished(`models/${name}/${version}/manifest.json`),
+      );
+  }
+
+  /** To be called when signatures were brought: what has waited for them is told and decided now. */
+  signaturesBrought(): Promise<void> {
+    return this.inTurn(async () => {
+      await this.settle();
+      await this.decide();
+    });
   }
 
   /** Runs a change with the next generation; no other one is made meanwhile. */
@@ -395,7 +410,7 @@ export class Registry {
   /** Newest published versions that go to all vehicles of their signal sets at once. */
   private async decide(): Promise<void> {
     const { rollouts = 'immediate' } = this.options;
-    for (const { manifest } of this.models.undecided()) {
+    for (const { manifest } of this.undecided()) {
       const { name, version, signalSet } = manifest;
       if (rollouts === 'immediate' || this.models.desired(signalSet.id).active === null)
         await this.decideActive(signalSet.id, { name, version }, this.nextGeneration());

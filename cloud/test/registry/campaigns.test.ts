@@ -36,19 +36,14 @@ interface SignedTarget {
   custom: object;
 }
 
-/** The newest signed targets. */
+/** The newest signed targets of models and of campaigns. */
 async function targets(url: string): Promise<Record<string, SignedTarget>> {
-  const meta = (file: string, of: string) =>
-    json(`${url}/v1/tuf/${file}`).then(
-      (value) =>
-        (value as { signed: { meta: Record<string, { version: number }> } }).signed.meta[of]!.version,
-    );
-  const snapshot = await meta('timestamp.json', 'snapshot.json');
-  const version = await meta(`${snapshot}.snapshot.json`, 'targets.json');
-  const document = (await json(`${url}/v1/tuf/${version}.targets.json`)) as {
-    signed: { targets: Record<string, SignedTarget> };
-  };
-  return document.signed.targets;
+  type Signed = { meta: Record<string, { version: number }>; targets: Record<string, SignedTarget> };
+  const signed = async (file: string) => ((await json(`${url}/v1/tuf/${file}`)) as { signed: Signed }).signed;
+  const timestamp = await signed('timestamp.json');
+  const { meta } = await signed(`${timestamp.meta['snapshot.json']!.version}.snapshot.json`);
+  const of = async (role: string) => (await signed(`${meta[`${role}.json`]!.version}.${role}.json`)).targets;
+  return { ...(await of('models')), ...(await of('campaigns')) };
 }
 
 test('a published campaign is signed, served and desired by the vehicles that it names', async () => {

@@ -107,8 +107,8 @@ test('who hears of a change finds it signed', async () => {
   const registry = await openRegistry(await openLog(dir), dir);
   const seen: [number, number][] = [];
   registry.onChange(() => {
-    const newest = Math.max(...versions(dir, 'targets'));
-    const targets = Object.keys(metadata(dir, `${newest}.targets.json`).signed.targets);
+    const newest = Math.max(...versions(dir, 'models'));
+    const targets = Object.keys(metadata(dir, `${newest}.models.json`).signed.targets);
     seen.push([registry.desired(COLUMNS.id).generation, targets.length]);
   });
   await publish(registry, testModel('1'));
@@ -139,7 +139,7 @@ test('a crash after publication and before the decision is made good at the next
   const second = await openRegistry(log, dir);
   expect(second.desired(COLUMNS.id)).toEqual({ generation: 1, active: { name: 'anomaly', version: '1' } });
   expect(await history(log)).toEqual(['io.cardan.model.published', 'io.cardan.rollout.decided']);
-  expect(Object.keys(metadata(dir, '2.targets.json').signed.targets)).toHaveLength(3);
+  expect(Object.keys(metadata(dir, '2.models.json').signed.targets)).toHaveLength(3);
 });
 
 test('records that are no events are passed over and counted', async () => {
@@ -163,13 +163,13 @@ test('signatures are renewed at half of their life, and versions only grow', asy
   const dir = tempDir();
   let now = START;
   const registry = await openRegistry(await openLog(dir), dir, () => now);
-  const all = () => ['root', 'targets', 'snapshot'].map((role) => versions(dir, role).at(-1));
+  const all = () => ['root', 'targets', 'models', 'snapshot'].map((role) => versions(dir, role).at(-1));
   expect(await registry.tuf.renew()).toBe(false);
   for (const [days, expected] of [
-    [0.5, [1, 1, 1]],
-    [3.5, [1, 1, 2]],
-    [45, [1, 2, 3]],
-    [183, [2, 3, 4]],
+    [0.5, [1, 1, 1, 1]],
+    [3.5, [1, 1, 1, 2]],
+    [45, [1, 1, 2, 3]],
+    [183, [2, 2, 3, 4]],
   ] as const) {
     const before = metadata(dir, 'timestamp.json').signed.version;
     now = START + days * DAY_MS;
@@ -185,7 +185,7 @@ test('old metadata goes, the roots stay', async () => {
   const dir = tempDir();
   const registry = await openRegistry(await openLog(dir), dir);
   for (let version = 1; version <= 20; version++) await publish(registry, testModel(String(version)));
-  expect(versions(dir, 'targets')).toEqual(Array.from({ length: 17 }, (_, i) => i + 5));
+  expect(versions(dir, 'models')).toEqual(Array.from({ length: 17 }, (_, i) => i + 5));
   expect(versions(dir, 'root')).toEqual([1]);
 });
 
@@ -196,10 +196,10 @@ test('a lost or truncated file of its own is signed anew, with a higher version'
   await publish(registry, testModel('1'));
   await registry.close();
   const tuf = join(dir, 'registry', 'tuf');
-  truncateSync(join(tuf, '2.targets.json'), 100);
+  truncateSync(join(tuf, '2.models.json'), 100);
   writeFileSync(join(tuf, 'timestamp.json'), '');
   await openRegistry(log, dir);
-  expect(versions(dir, 'targets')).toEqual([1, 2, 3]);
+  expect(versions(dir, 'models')).toEqual([1, 2, 3]);
   expect(versions(dir, 'snapshot')).toEqual([1, 2, 3]);
   // Its version is not known any more; cars refuse a lower one.
   expect(metadata(dir, 'timestamp.json').signed.version).toBe(START / 1000);
@@ -212,7 +212,7 @@ test('keys are for the owner only, and those of another registry are refused', a
   await registry.close();
   const keys = join(dir, 'registry', 'keys');
   expect(readdirSync(keys).map((name) => statSync(join(keys, name)).mode & 0o777)).toEqual(
-    Array(4).fill(0o600),
+    Array(10).fill(0o600),
   );
   rmSync(join(keys, 'timestamp.pem'));
   await expect(openRegistry(log, dir)).rejects.toMatchObject({ code: 'TUF_SIGNATURE' });
