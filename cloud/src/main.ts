@@ -23,6 +23,7 @@ import { CLOUD_DEFAULTS, CLOUD_VERSION } from './config.ts';
 import { printLag } from './lag.ts';
 import { modelsCommand } from './models-command.ts';
 import { RegistryClient } from './registry-client.ts';
+import { keepHeapSmall } from './small-heap.ts';
 import { ROLLOUT_POLICIES, type RolloutPolicy } from './registry/registry.ts';
 import { rolloutsCommand } from './rollouts-command.ts';
 import { readToken } from './token-file.ts';
@@ -196,6 +197,7 @@ async function run(names: string[], options: Options): Promise<void> {
       repairs: options.repairs ?? false,
       onProblem: problemPrinter(),
     };
+    if (services.includes('registry')) keepHeapSmall();
     const running = await startServices(services, given);
     for (const line of running.lines) process.stderr.write(`${line}\n`);
     // For a parent process that waits for the addresses.

@@ -61,7 +61,7 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       tokens: new TokenStore(db, clock),
       ownerToken: token,
       oidc: api.oidc === undefined ? undefined : new Oidc({ clock, ...api.oidc }),
-      vehicleTokenSha256: (vehicle) => fleet.polling(vehicle)?.tokenSha256 ?? undefined,
+      vehicleTokenSha256: (vehicle) => fleet.tokenSha256(vehicle),
       proxies: api.proxies,
     });
     requireIdentityFor(host, identity.required);

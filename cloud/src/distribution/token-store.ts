@@ -1,4 +1,4 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { hash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type Database from 'better-sqlite3';
 import { CardanError } from '@cardan/shared';
 import { type Actor, type Role, ROLES, unauthorized } from './access.ts';
@@ -126,5 +126,5 @@ function rolesIn(text: string): Role[] {
 }
 
 export function sha256(text: string): Buffer {
-  return createHash('sha256').update(text).digest();
+  return hash('sha256', text, 'buffer');
 }

@@ -1,9 +1,7 @@
-import { timingSafeEqual } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { CardanError } from '@cardan/shared';
 import { type Actor, ROLES } from './access.ts';
 import { isLoopback } from './rate-limit.ts';
-import { sha256 } from './token-store.ts';
 
 /** Who has the one token of `--token-file`. */
 export const OWNER: Actor = { name: 'token', roles: new Set(ROLES) };
@@ -25,9 +23,4 @@ export function requireIdentityFor(host: string, required: boolean): void {
 /** The bearer token of a request; undefined without one. */
 export function bearerOf({ headers }: FastifyRequest): string | undefined {
   return /^Bearer +(\S+) *$/i.exec(headers.authorization ?? '')?.[1];
-}
-
-/** Compares in a time that tells nothing of it. Hashed first: timingSafeEqual compares equal lengths only. */
-export function isOwner(given: string, token: string): boolean {
-  return timingSafeEqual(sha256(given), sha256(token));
 }

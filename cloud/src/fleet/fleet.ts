@@ -66,6 +66,7 @@ export class Fleet {
   private tails: Tail[] = [];
   private changedIds = new Set<string>();
   private counted: number | undefined;
+  private lastPolling: { id: string; vehicle: PolledVehicle | undefined } | undefined;
   private writing: Promise<unknown> = Promise.resolve();
 
   private constructor(options: FleetOptions, file: ProjectionFile) {
@@ -116,7 +117,7 @@ export class Fleet {
 
   /** The columns that it sends; undefined while nobody has said. */
   signalSet(vehicle: string): string | undefined {
-    return this.table.polled(vehicle)?.signalSet ?? undefined;
+    return this.polling(vehicle)?.signalSet ?? undefined;
   }
 
   /** Throws VEHICLE_UNKNOWN. */
@@ -128,7 +129,15 @@ export class Fleet {
 
   /** Enough for a poll; undefined when it was never heard of. */
   polling(id: string): PolledVehicle | undefined {
-    return this.table.polled(id);
+    // Who checks the token of a car and who answers it ask one after the other.
+    if (this.lastPolling?.id !== id) this.lastPolling = { id, vehicle: this.table.polled(id) };
+    return this.lastPolling.vehicle;
+  }
+
+  /** SHA-256 of the token that it must show; undefined when none was registered. */
+  tokenSha256(id: string): Buffer | undefined {
+    const token = this.polling(id)?.tokenSha256;
+    return token == null ? undefined : Buffer.from(token, 'hex');
   }
 
   /** It asks now. Written within a second, with all others. */
@@ -249,6 +258,7 @@ export class Fleet {
     if (last === undefined) return;
     // After a failure a batch comes again.
     const next = this.file.position(topic)[partition] ?? 0;
+    this.lastPolling = undefined;
     this.file.transaction(() => {
       for (const record of records) {
         if (record.offset < next) continue;

@@ -10,13 +10,13 @@ import type { Vehicle, VehicleState } from './vehicle.ts';
  *                           partition of `vehicle-events` before which nothing counts; null unless it was removed)
  *   from `vehicle-events`   partition; signal_set, online, reported, seen_at, each with the offset that it is from
  *
- * A vehicle is there when it is registered or has an event that counts. `polls` stands apart: it changes all the time, and
- * its rows must be small.
+ * `there`: it is registered or has an event that counts. `polls` stands apart: it changes all the time, and its rows must be
+ * small. The index `polled` has all that a poll asks for, so that it need not read the row itself.
  */
-export const VEHICLES_VERSION = 1;
+export const VEHICLES_VERSION = 2;
 export const VEHICLES_SCHEMA = `
   CREATE TABLE vehicles (
-    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, there INTEGER NOT NULL DEFAULT 0,
     registered_at INTEGER, attributes TEXT NOT NULL DEFAULT '{}', registered_signal_set TEXT, token_sha256 TEXT,
     events_from TEXT,
     partition INTEGER,
@@ -25,9 +25,10 @@ export const VEHICLES_SCHEMA = `
     reported TEXT, reported_offset INTEGER,
     seen_at INTEGER, seen_offset INTEGER
   );
+  CREATE INDEX polled ON vehicles (id, there, signal_set, registered_signal_set, token_sha256);
   CREATE TABLE polls (n INTEGER PRIMARY KEY, at INTEGER NOT NULL);`;
 
-const THERE = '(registered_at IS NOT NULL OR seen_offset IS NOT NULL)';
+const THERE = 'there = 1';
 const SIGNAL_SET = 'coalesce(signal_set, registered_signal_set)';
 const VEHICLE = `SELECT id, ${SIGNAL_SET} AS signalSet, attributes, registered_at AS registeredAt,
   max(coalesce(seen_at, polls.at), coalesce(polls.at, seen_at)) AS seenAt, online, reported
@@ -69,12 +70,16 @@ export class VehicleTable {
   constructor(db: Database.Database) {
     this.db = db;
     this.polledStatement = db.prepare(
-      `SELECT n, ${SIGNAL_SET} AS signalSet, token_sha256 AS tokenSha256 FROM vehicles WHERE id = ? AND ${THERE}`,
+      `SELECT n, ${SIGNAL_SET} AS signalSet, token_sha256 AS tokenSha256
+       FROM vehicles INDEXED BY polled WHERE id = ? AND ${THERE}`,
     );
   }
 
   count(): number {
-    return this.db.prepare(`SELECT count(*) FROM vehicles WHERE ${THERE}`).pluck().get() as number;
+    return this.db
+      .prepare(`SELECT count(*) FROM vehicles INDEXED BY polled WHERE ${THERE}`)
+      .pluck()
+      .get() as number;
   }
 
   polled(id: string): PolledVehicle | undefined {
@@ -113,7 +118,7 @@ export class VehicleTable {
   signalSets(after: string, limit: number): { id: string; signalSet: string | null }[] {
     return this.db
       .prepare(
-        `SELECT id, ${SIGNAL_SET} AS signalSet FROM vehicles WHERE id > ? AND ${THERE} ORDER BY id LIMIT ?`,
+        `SELECT id, ${SIGNAL_SET} AS signalSet FROM vehicles INDEXED BY polled WHERE id > ? AND ${THERE} ORDER BY id LIMIT ?`,
       )
       .all(after, limit) as { id: string; signalSet: string | null }[];
   }
@@ -121,10 +126,10 @@ export class VehicleTable {
   registered(id: string, at: number, { attributes, signalSet, tokenSha256 }: VehicleRegistered): void {
     this.db
       .prepare(
-        `INSERT INTO vehicles (id, registered_at, attributes, registered_signal_set, token_sha256)
-         VALUES (?, ?, ?, ?, ?)
+        `INSERT INTO vehicles (id, there, registered_at, attributes, registered_signal_set, token_sha256)
+         VALUES (?, 1, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET
-           registered_at = coalesce(registered_at, excluded.registered_at), attributes = excluded.attributes,
+           there = 1, registered_at = coalesce(registered_at, excluded.registered_at), attributes = excluded.attributes,
            registered_signal_set = excluded.registered_signal_set, token_sha256 = excluded.token_sha256`,
       )
       .run(id, at, JSON.stringify(attributes), signalSet ?? null, tokenSha256 ?? null);
@@ -170,6 +175,7 @@ export class VehicleTable {
         row.n,
         until,
       );
+    db.prepare('UPDATE vehicles SET there = seen_offset IS NOT NULL WHERE n = ?').run(row.n);
   }
 
   /** Takes in an event; says whether the vehicle appeared, or sends other columns now. */
@@ -178,7 +184,7 @@ export class VehicleTable {
     const { partition, offset } = event;
     const before = db
       .prepare(
-        `SELECT n, events_from AS eventsFrom, signal_set AS signalSet, seen_at AS seenAt, ${THERE} AS there
+        `SELECT n, events_from AS eventsFrom, signal_set AS signalSet, seen_at AS seenAt, there
          FROM vehicles WHERE id = ?`,
       )
       .get(id) as
@@ -195,7 +201,7 @@ export class VehicleTable {
       if (offset < (from[partition] ?? 0)) return false;
     }
     const n = before?.n ?? Number(db.prepare('INSERT INTO vehicles (id) VALUES (?)').run(id).lastInsertRowid);
-    db.prepare('UPDATE vehicles SET partition = ?, seen_at = ?, seen_offset = ? WHERE n = ?').run(
+    db.prepare('UPDATE vehicles SET there = 1, partition = ?, seen_at = ?, seen_offset = ? WHERE n = ?').run(
       partition,
       Math.max(event.at, before?.seenAt ?? 0),
       offset,
@@ -224,7 +230,9 @@ export class VehicleTable {
 
   /** When vehicles have polled last, by the number of their row. */
   pollsAt(polls: ReadonlyMap<number, number>): void {
-    const insert = this.db.prepare('INSERT OR REPLACE INTO polls (n, at) VALUES (?, ?)');
+    const insert = this.db.prepare(
+      'INSERT INTO polls (n, at) VALUES (?, ?) ON CONFLICT (n) DO UPDATE SET at = excluded.at',
+    );
     for (const [n, at] of polls) insert.run(n, at);
   }
 }
