@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type CampaignRef, CardanError, messageOf, type ModelManifest, type ModelRef } from '@cardan/shared';
 import type { ToldEvent } from './rollout/explain.ts';
+import type { Waiting } from './registry/tuf-repository.ts';
 import type { RolloutRequest } from './rollout/plan.ts';
 import type { RolloutView } from './rollout/rollout-service.ts';
 
@@ -85,25 +86,14 @@ export class RegistryClient {
     };
   }
 
-  async models(): Promise<ModelEntry[]> {
-    const answer = await this.request('GET', '/v1/models');
-    return (JSON.parse(answer.toString('utf8')) as { models: ModelEntry[] }).models;
+  /** In the order of their names. */
+  models(): Promise<ModelEntry[]> {
+    return this.pages('/v1/models', 'models');
   }
 
   /** All versions of a model, oldest first. */
-  async versions(name: string): Promise<VersionEntry[]> {
-    const all: VersionEntry[] = [];
-    for (let cursor: string | null = ''; cursor !== null;) {
-      const after: string = cursor === '' ? '' : `&cursor=${cursor}`;
-      const path = `/v1/models/${encodeURIComponent(name)}/versions?limit=1000${after}`;
-      const page = JSON.parse((await this.request('GET', path)).toString('utf8')) as {
-        versions: VersionEntry[];
-        next: string | null;
-      };
-      all.push(...page.versions);
-      cursor = page.next;
-    }
-    return all;
+  versions(name: string): Promise<VersionEntry[]> {
+    return this.pages(`/v1/models/${encodeURIComponent(name)}/versions`, 'versions');
   }
 
   /** The version that a word names (a version, an alias, `latest`), and what else names it. */
@@ -207,6 +197,45 @@ export class RegistryClient {
     return JSON.parse(answer.toString('utf8')) as T;
   }
 
+  /** Metadata that waits for signatures. */
+  async waiting(): Promise<Waiting[]> {
+    const answer = await this.request('GET', '/v1/signing');
+    return (JSON.parse(answer.toString('utf8')) as { waiting: Waiting[] }).waiting;
+  }
+
+  waitingFile(file: string): Promise<Buffer> {
+    return this.request('GET', `/v1/signing/${file}`);
+  }
+
+  /** Sends metadata with more signatures; resolves to whether it is published, and what still waits. */
+  async bringSignatures(file: string, bytes: Buffer): Promise<{ published: boolean; waiting: Waiting[] }> {
+    const answer = await this.request('PUT', `/v1/signing/${file}`, bytes, 'application/json');
+    return JSON.parse(answer.toString('utf8')) as { published: boolean; waiting: Waiting[] };
+  }
+
+  /** A file of signed metadata as cars get it; undefined when it is not there. */
+  async metadata(file: string): Promise<Buffer | undefined> {
+    try {
+      return await this.request('GET', `/v1/tuf/${file}`);
+    } catch (error) {
+      if (error instanceof CardanError && error.cause === NOT_FOUND) return undefined;
+      throw error;
+    }
+  }
+
+  /** A list, page by page. */
+  private async pages<T>(path: string, field: string): Promise<T[]> {
+    const all: T[] = [];
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const after: string = cursor === '' ? '' : `&cursor=${cursor}`;
+      const answer = await this.request('GET', `${path}?limit=100${after}`);
+      const page = JSON.parse(answer.toString('utf8')) as Record<string, T[]> & { next: string | null };
+      all.push(...(page[field] ?? []));
+      cursor = page.next;
+    }
+    return all;
+  }
+
   private async request(method: string, path: string, body?: Buffer, type?: string): Promise<Buffer> {
     let response: Response;
     try {
@@ -231,10 +260,14 @@ export class RegistryClient {
       throw new CardanError(
         'HTTP_STATUS',
         `${method} ${path} at ${this.url}: ${response.status} ${reasonIn(bytes)}`,
+        response.status === 404 ? { cause: NOT_FOUND } : undefined,
       );
     return bytes;
   }
 }
+
+/** Why a request failed, where that makes a difference. */
+const NOT_FOUND = Symbol('not found');
 
 function versionPath({ name, version }: ModelRef): string {
   return `/v1/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`;

@@ -42,7 +42,12 @@ export async function modelRoutes(
     { schema: schema.listVersions, config: { role: 'viewer' } },
     (request, reply) => {
       const list: List<ModelSummary> = {
-        after: (key) => registry.published(request.params.name, Number(key ?? 0)),
+        after: (key = '0') => {
+          const n = Number(key);
+          if (!Number.isSafeInteger(n))
+            throw new CardanError('CURSOR_INVALID', 'The cursor is not one of this list. Begin without one.');
+          return registry.published(request.params.name, n);
+        },
         keyOf: ({ n }) => String(n),
         // Without its place, which is the cursor's matter.
         show: (summary) => ({ ...summary, n: undefined }),
