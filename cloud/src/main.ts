@@ -26,6 +26,7 @@ import { RegistryClient } from './registry-client.ts';
 import { keepHeapSmall } from './small-heap.ts';
 import { ROLLOUT_POLICIES, type RolloutPolicy } from './registry/registry.ts';
 import { rolloutsCommand } from './rollouts-command.ts';
+import { keysCommand } from './keys-command.ts';
 import { readToken } from './token-file.ts';
 import { tokensCommand } from './tokens-command.ts';
 import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
@@ -63,6 +64,7 @@ interface Options extends MqttFiles, LogFlags, SpanOptions, ApiFlags {
   data: string;
   registry: string;
   tokenFile?: string;
+  keysPassphraseFile?: string;
   host: string;
   registryPort: number;
   rollouts: RolloutPolicy;
@@ -90,6 +92,11 @@ apiOptions(spanOptions(logOptions(mqttOptions(program))))
       '--token-file <file>',
       'file with a token for the registry: the registry takes it, and other services show it',
     ).env('CARDAN_TOKEN_FILE'),
+  )
+  .addOption(
+    new Option('--keys-passphrase-file <file>', 'file with the passphrase of the registry’s own keys').env(
+      'CARDAN_KEYS_PASSPHRASE_FILE',
+    ),
   )
   .option('--host <address>', 'address to listen on', CLOUD_DEFAULTS.host)
   .option('--registry-port <port>', 'port of the registry', portNumber, CLOUD_DEFAULTS.registryPort)
@@ -134,6 +141,7 @@ logOptions(program.command('lag').description('How far each group of readers is 
   .action(lag);
 
 campaignsCommand(program);
+keysCommand(program);
 modelsCommand(program);
 rolloutsCommand(program);
 tokensCommand(program);
@@ -183,6 +191,9 @@ async function run(names: string[], options: Options): Promise<void> {
       ...(options.tokenFile === undefined ? {} : { token: readToken(options.tokenFile) }),
       api: apiSettings(options),
       rollouts: options.rollouts,
+      ...(options.keysPassphraseFile === undefined
+        ? {}
+        : { keysPassphrase: readToken(options.keysPassphraseFile) }),
       host: options.host,
       registryPort:
         listening[0] === 'registry' ? (options.port ?? options.registryPort) : options.registryPort,

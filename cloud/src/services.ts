@@ -15,6 +15,8 @@ export interface ServicesOptions {
   log: EventLog;
   /** Keys and model files of the registry. */
   dataDir: string;
+  /** Of the registry's private keys; default none. */
+  keysPassphrase?: string | undefined;
   mqttUrl: string;
   connection: MqttConnection;
   /** Used where the registry runs elsewhere. */
@@ -74,6 +76,7 @@ export async function startServices(
         mqttUrl: options.mqttUrl,
         connection: options.connection,
         dir: options.dataDir,
+        keysPassphrase: options.keysPassphrase,
         host: options.host,
         port: options.registryPort,
         ...token,
@@ -87,6 +90,10 @@ export async function startServices(
       running.lines.push(
         `registry: ${registry.url} (API at ${registry.url}/openapi.json, root of trust ${registry.rootPath})`,
       );
+      if (registry.keysHere.length > 0)
+        running.lines.push(
+          `registry: the keys of ${registry.keysHere.join(', ')} are on this machine; docs/trust.md says how to keep them elsewhere`,
+        );
     }
     const registry = new RegistryClient(running.registryUrl, options.token);
     if (names.includes('trainer')) {

@@ -21,6 +21,8 @@ export interface RegistryServiceOptions {
   connection?: MqttConnection;
   /** Keys, metadata and files of models. */
   dir: string;
+  /** Of the private keys there; default none. */
+  keysPassphrase?: string | undefined;
   host: string;
   /** 0 takes a free one. */
   port: number;
@@ -40,6 +42,8 @@ export interface RegistryService {
   url: string;
   /** root.json, version 1: what cars must be given before anything else. */
   rootPath: string;
+  /** Roles whose keys could be kept elsewhere, and are on this machine. */
+  keysHere: string[];
   close: () => Promise<void>;
 }
 
@@ -65,7 +69,14 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       proxies: api.proxies,
     });
     requireIdentityFor(host, identity.required);
-    const registry = await Registry.open({ log, dir, clock, rollouts: options.rollouts, onProblem });
+    const registry = await Registry.open({
+      log,
+      dir,
+      clock,
+      rollouts: options.rollouts,
+      keysPassphrase: options.keysPassphrase,
+      onProblem,
+    });
     closers.push(() => registry.close());
     const rollouts = await RolloutService.open({
       log,
@@ -107,7 +118,7 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       health,
     });
     const url = await listen(server, host, port);
-    return { url, rootPath: registry.tuf.rootPath, close };
+    return { url, rootPath: registry.tuf.rootPath, keysHere: registry.tuf.keysHere, close };
   } catch (error) {
     await close();
     throw error;

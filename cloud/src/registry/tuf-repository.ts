@@ -505,6 +505,8 @@ export class TufRepository {
     this.keys = await this.folder.load();
     await this.loadCurrent();
     await this.loadPending();
+    // `keys init` has made all that there is.
+    this.created = this.highest.targets === 0 && this.pending.targets?.metadata.signed.version === 1;
     const { root } = this.current;
     if (root === undefined) {
       this.created = this.keys.length === 0;
