@@ -30,6 +30,7 @@ import { keysCommand } from './keys-command.ts';
 import { readToken } from './token-file.ts';
 import { tokensCommand } from './tokens-command.ts';
 import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
+import { vehiclesCommand } from './vehicles-command.ts';
 import { logSpan, type LogSpan } from './trainer/log-span.ts';
 import { spanOptions, type SpanOptions } from './trainer/span-options.ts';
 import { trainOnce } from './trainer/train-once.ts';
@@ -145,6 +146,7 @@ keysCommand(program);
 modelsCommand(program);
 rolloutsCommand(program);
 tokensCommand(program);
+vehiclesCommand(program);
 
 await runCommand(program, process.argv);
 

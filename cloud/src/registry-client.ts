@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type CampaignRef, CardanError, messageOf, type ModelManifest, type ModelRef } from '@cardan/shared';
+import type { Registered } from './fleet/fleet.ts';
+import type { Vehicle } from './fleet/vehicle.ts';
 import type { ToldEvent } from './rollout/explain.ts';
 import type { Waiting } from './registry/tuf-repository.ts';
 import type { RolloutRequest } from './rollout/plan.ts';
@@ -234,6 +236,30 @@ export class RegistryClient {
       cursor = page.next;
     }
     return all;
+  }
+
+  /** Registers vehicles, one JSON text each. */
+  async registerVehicles(lines: readonly string[]): Promise<Registered> {
+    const body = Buffer.from(lines.join('\n'));
+    const answer = await this.request('POST', '/v1/vehicles', body, 'application/x-ndjson');
+    return JSON.parse(answer.toString('utf8')) as Registered;
+  }
+
+  /** Vehicles that fit an RSQL filter, by their ids, in pages. */
+  async *vehicles(filter: string): AsyncGenerator<Vehicle[], void, undefined> {
+    for (let cursor: string | null = ''; cursor !== null;) {
+      const query = new URLSearchParams({ filter, limit: '1000' });
+      if (cursor !== '') query.set('cursor', cursor);
+      const answer = await this.request('GET', `/v1/vehicles?${query.toString()}`);
+      const page = JSON.parse(answer.toString('utf8')) as { vehicles: Vehicle[]; next: string | null };
+      yield page.vehicles;
+      cursor = page.next;
+    }
+  }
+
+  async vehicle(id: string): Promise<Vehicle> {
+    const answer = await this.request('GET', `/v1/vehicles/${encodeURIComponent(id)}`);
+    return JSON.parse(answer.toString('utf8')) as Vehicle;
   }
 
   private async request(method: string, path: string, body?: Buffer, type?: string): Promise<Buffer> {
