@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import AjvCompiler, { type ValidatorFactory } from '@fastify/ajv-compiler';
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify';
 import { CardanError, systemCode } from '@cardan/shared';
 import { AllowedMethods } from './allowed-methods.ts';
@@ -31,7 +32,9 @@ export function httpServer(options: HttpServerOptions = {}): FastifyInstance {
     bodyLimit: options.bodyBytesMax ?? 1024 * 1024,
     forceCloseConnections: true,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: 'array' } },
+    schemaController: { compilersFactory: { buildValidator } },
+    // Longer than any id, so that a schema says what is wrong with it.
+    routerOptions: { maxParamLength: 1000 },
     // A path that cannot be decoded.
     frameworkErrors: (error, _request, reply) => void sendProblem(reply, error),
     clientErrorHandler,
@@ -68,6 +71,14 @@ export function httpServer(options: HttpServerOptions = {}): FastifyInstance {
   });
   return server;
 }
+
+/** Path and query are text, in which a number is found; a body says itself what is a number and what is text. */
+const buildValidator = ((schemas: Record<string, object>) => {
+  const ajv = AjvCompiler();
+  const ofText = ajv(schemas, { customOptions: { removeAdditional: false, coerceTypes: 'array' } });
+  const ofBody = ajv(schemas, { customOptions: { removeAdditional: false, coerceTypes: false } });
+  return (route: { httpPart?: string }) => (route.httpPart === 'body' ? ofBody(route) : ofText(route));
+}) as ValidatorFactory;
 
 /** For what is not HTTP at all, or does not come to its end: there is no request yet that could be answered. */
 function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {

@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { FastifyInstance } from 'fastify';
 import { CardanError } from '@cardan/shared';
 import { BLOB_BYTES_MAX } from '../registry/blob-store.ts';
@@ -20,11 +20,14 @@ export function blobRoutes(server: FastifyInstance, { registry }: { registry: Re
   );
 
   server.addContentTypeParser('application/octet-stream', (_request, body, done) => done(null, body));
-  server.put<{ Params: { sha256: string }; Body: Readable }>(
+  server.put<{ Params: { sha256: string }; Body: Readable | undefined }>(
     '/v1/blobs/:sha256',
     { schema: schema.putBlob, config: { role: 'operator' } },
     async (request, reply) => {
-      const created = await registry.blobs.put(request.params.sha256, bounded(request.body));
+      const created = await registry.blobs.put(
+        request.params.sha256,
+        bounded(request.body ?? Readable.from([])),
+      );
       return reply.code(created ? 201 : 200).send({ sha256: request.params.sha256, created });
     },
   );

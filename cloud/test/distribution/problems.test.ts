@@ -35,6 +35,9 @@ test('whatever fails is problem details with a stable code', async () => {
   expect(await problem(await send('POST', '/v1/trainings', '{'))).toBe('400 REQUEST_INVALID');
   expect(await problem(await send('POST', '/v1/trainings', ''))).toBe('400 REQUEST_INVALID');
   expect(await problem(await send('POST', '/v1/trainings', '[]'))).toBe('400 REQUEST_INVALID');
+  // A body says itself what is a number; nothing is made to fit.
+  expect(await problem(await send('POST', '/v1/trainings', '{"reason":5}'))).toBe('400 REQUEST_INVALID');
+  expect(await problem(await send('PUT', `/v1/blobs/${'0'.repeat(64)}`))).toBe('422 BLOB_HASH_MISMATCH');
   expect(await problem(await send('POST', '/v1/trainings', '{}', 'text/xml'))).toBe(
     '415 MEDIA_TYPE_UNSUPPORTED',
   );
