@@ -8,8 +8,11 @@ import {
   wilsonInterval,
 } from './intervals.ts';
 
-/** Of all intervals, two-sided. It is looked again and again, so a gate that fails must also do so several times. */
-export const CONFIDENCE = 0.99;
+/**
+ * Of all intervals, two-sided: each end by itself is 99 % sure, and a gate asks for one end only. It is looked again and
+ * again, so a gate that fails must also do so several times.
+ */
+export const CONFIDENCE = 0.98;
 /** Looks in succession, each on new evidence, that must fail before it counts. */
 export const LOOKS = 3;
 /** A p99 of fewer rows is that of a handful of them. */
@@ -29,14 +32,20 @@ export interface Census {
   othersSilent: number;
 }
 
-/** Judges each gate of a stage, once. */
+/** Judges each gate of a stage, once. `isFirst`: it is the first stage of its rollout. */
 export function judge(
   { gates, minimum }: Pick<RolloutStage, 'gates' | 'minimum'>,
   sums: EvidenceSums,
   census: Census,
+  isFirst = false,
 ): GateFinding[] {
   if (census.target > 0 && census.reached === 0)
-    return [finding('evidence', 'pass', { why: 'no vehicle is in this stage' })];
+    return [
+      // With the first stage left out, too, nothing would have been judged before it reaches many.
+      isFirst
+        ? finding('evidence', 'wait', { why: 'no vehicle is in this stage; give it a larger percent' })
+        : finding('evidence', 'pass', { why: 'no vehicle is in this stage' }),
+    ];
   return [
     enough(minimum, sums, census),
     failures(gates, sums, census),

@@ -275,11 +275,8 @@ export class RolloutService implements DesiredSource {
         championVehicleHours: sums.championVehicleHours + baseline.vehicleHours,
       };
       // What a stage has found is its own; what it is compared with may be older.
-      const findings = judge(
-        spec.stages[stage]!,
-        spec.stages[stage]!.kind === 'group' ? compared : sums,
-        census,
-      );
+      const { kind } = spec.stages[stage]!;
+      const findings = judge(spec.stages[stage]!, kind === 'group' ? compared : sums, census, stage === 0);
       verdict = watch.verdict.of(findings, sums.records);
       const { vehicles, vehicleHours, alarms, championAlarms, championVehicles } = sums;
       judged = {
@@ -554,10 +551,13 @@ export class RolloutService implements DesiredSource {
       throw new CardanError('ROLLOUT_INVALID', 'A rollout is of a model or of a campaign: give one of them.');
     if (model !== undefined) {
       const { signalSet } = this.options.registry.version(model).manifest;
-      if (this.options.registry.desired(signalSet.id).active === null)
+      const { active } = this.options.registry.desired(signalSet.id);
+      if (active === null || same(active, model))
         throw new CardanError(
           'ROLLOUT_INVALID',
-          `No vehicle has a model yet with which ${model.name} ${model.version} could be compared.`,
+          active === null
+            ? `No vehicle has a model yet with which ${model.name} ${model.version} could be compared.`
+            : `${model.name} ${model.version} is what vehicles should run already.`,
         );
       return { kind: 'model', model, signalSet: signalSet.id };
     }

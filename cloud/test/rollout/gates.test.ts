@@ -80,6 +80,11 @@ test.each<[string, Partial<EvidenceSums>, Partial<Census>, Record<string, string
   expect(verdicts(sums, census)).toEqual(expected);
 });
 
+test('a first stage without vehicles is not left out', () => {
+  const [finding] = judge({ gates: DEFAULT_GATES, minimum: MINIMUM }, SUMS, { ...CENSUS, reached: 0 }, true);
+  expect(finding?.verdict).toBe('wait');
+});
+
 test('a gate that is null is not judged', () => {
   expect(verdicts({ alarms: 80 }, {}, { alarmIncrease: null })).toEqual({});
 });

@@ -234,9 +234,10 @@ test('a candidate that alarms is rolled back by itself, with its evidence', asyn
   }
   expect(rollouts.get('anomaly-2').status).toBe('rolled-back');
   expect(counts()).toEqual({ 1: 12 });
-  const told = (await rollouts.history('anomaly-2')).map(
-    (event) => ({ ...event, time: new Date(event.time).toISOString() }),
-  );
+  const told = (await rollouts.history('anomaly-2')).map((event) => ({
+    ...event,
+    time: new Date(event.time).toISOString(),
+  }));
   const lines = explain(told).join('\n');
   expect(lines).toContain('gate of stage shadow FAILS');
   expect(lines).toContain('108 alarms in 36 vehicle-hours, the champion 0 in 36');
