@@ -255,8 +255,17 @@ export class RolloutService implements DesiredSource {
     await this.createStaged();
     for (const rollout of [...this.projection.rollouts.values()]) {
       if (this.closed) return;
-      if (!isOver(rollout.state)) await this.lookAt(rollout);
-      await this.settle(rollout);
+      try {
+        if (!isOver(rollout.state)) await this.lookAt(rollout);
+        await this.settle(rollout);
+      } catch (error) {
+        // One in trouble must not keep the others from being judged.
+        if (!this.closed) this.options.onProblem(problemFrom(error));
+      }
+      if (isOver(rollout.state)) {
+        this.watches.delete(rollout.id);
+        this.looks.delete(rollout.id);
+      }
     }
   }
 
@@ -466,7 +475,11 @@ export class RolloutService implements DesiredSource {
 
   private hasSay({ state }: Rollout): boolean {
     const { spec, moves } = state;
-    if (spec.subject.kind === 'campaign') return !isOver(state);
+    if (spec.subject.kind === 'campaign') {
+      const { id, version } = spec.subject.campaign;
+      const isLive = this.options.registry.campaigns.live(id)?.campaign.version === version;
+      return !isOver(state) || (state.status === 'done' && !reachesAll(spec) && isLive);
+    }
     if (!isOver(state)) return moves.length > 0;
     const { generation, active } = this.options.registry.desired(spec.subject.signalSet);
     // Until the decision that follows it is made.

@@ -5,6 +5,7 @@ import {
   type EventData,
   type EventType,
   eventToRecord,
+  isEvent,
   Moments,
   type ModelRef,
   QuantileSketch,
@@ -370,6 +371,42 @@ test('a campaign reaches its cars in groups, and is withdrawn when it is stopped
   expect(collecting()).toEqual([]);
   expect(registry.campaigns.live('engine')).toBeUndefined();
 });
+
+test('a campaign for a part of the fleet stays with that part when it is done', async () => {
+  await withChampion();
+  const campaign = {
+    schema: 1,
+    id: 'engine',
+    name: 'Engine',
+    version: '1',
+    vehicles: 'all',
+    signals: ['Vehicle.Speed'],
+    collection: { type: 'time', periodMs: 1000 },
+  };
+  const gates = { failedShare: null, silentShare: null };
+  const stages = [{ name: 'all', minimum: { vehicles: 1, vehicleHours: 0 }, gates }];
+  await rollouts.create({ campaign, stages, filter: 'id==car-3' }, 'x');
+  const reported = {
+    ...(await reportOf('car-3')),
+    campaigns: [{ id: 'engine', version: '1', phase: 'active' as const, error: null }],
+  };
+  await say('car-3', 'io.cardan.vehicle.reported', reported);
+  await rollouts.look();
+  expect(rollouts.get('engine-1').status).toBe('done');
+  const collecting = CARS.filter((car) => (rollouts.desired(COLUMNS.id, car).campaigns ?? []).length > 0);
+  expect(collecting).toEqual(['car-3']);
+});
+
+/** The last report of a car that is in the log. */
+async function reportOf(car: string): Promise<VehicleReported> {
+  let last: VehicleReported | undefined;
+  for await (const { records } of log.read('vehicle-events', { from: 'earliest', to: 'latest' }))
+    for (const record of records) {
+      const event = recordToEvent(record);
+      if (record.key === car && isEvent(event, 'io.cardan.vehicle.reported')) last = event.data;
+    }
+  return last!;
+}
 
 test('what is in the topic twice, or makes no sense, leaves the state alone', async () => {
   await withChampion();
