@@ -85,7 +85,8 @@ export function problem(status: number, code: ErrorCode, detail: string): Proble
 /** Answers with the error. Nobody may remember it, whatever was said of the answer that it stands for. */
 export function sendProblem(reply: FastifyReply, error: unknown): FastifyReply {
   const body = problemOf(error);
-  if (body.status >= 500) console.error(error);
+  // What has another status says all there is to say.
+  if (body.status === 500) console.error(error);
   if (body.status === 401) reply.header('www-authenticate', 'Bearer realm="cardan"');
   for (const name of ['etag', 'last-modified', 'content-disposition', 'content-length'])
     reply.removeHeader(name);
