@@ -14,6 +14,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { ChildGuard } from '../ops/child-guard.ts';
 import { startMosquitto } from '../ops/mosquitto/start-mosquitto.ts';
+import { benchCarId } from './parts/bench-car.ts';
 import { printFigure } from './parts/figure.ts';
 import { orSkip } from './parts/or-skip.ts';
 import { cpuSecondsOf, memoryOf, needProc } from './parts/process-cpu.ts';
@@ -79,14 +80,10 @@ async function measure(dir: string, guard: ChildGuard): Promise<void> {
   }
 }
 
-function carId(number: number): string {
-  return `car-${String(number).padStart(6, '0')}`;
-}
-
 async function register({ url, pid }: RegistryProcess, from: number, to: number): Promise<void> {
   const lines: string[] = [];
   for (let number = from; number < to; number++) {
-    const id = carId(number);
+    const id = benchCarId(number);
     const tokenSha256 = createHash('sha256').update(`token-of-${id}`).digest('hex');
     const attributes = { region: `region-${number % 16}`, year: String(2015 + (number % 11)), trim: 'base' };
     lines.push(JSON.stringify({ id, attributes, signalSet: SIGNALS.id, tokenSha256 }));
@@ -150,8 +147,8 @@ async function quiet({ pid }: RegistryProcess): Promise<void> {
 }
 
 async function generationOf({ url }: RegistryProcess): Promise<string> {
-  const answer = await fetch(`${url}/v1/vehicles/${carId(0)}/desired`, {
-    headers: { authorization: `Bearer token-of-${carId(0)}` },
+  const answer = await fetch(`${url}/v1/vehicles/${benchCarId(0)}/desired`, {
+    headers: { authorization: `Bearer token-of-${benchCarId(0)}` },
   });
   return String(((await answer.json()) as { generation: number }).generation);
 }

@@ -1,21 +1,38 @@
 import { createHash } from 'node:crypto';
-import { type ModelManifest, signalSet } from '@cardan/shared';
+import { type DenseLayer, type ModelManifest, selfTestOf, signalSet, writeDense } from '@cardan/shared';
 
 /** The columns of the benches' cars. */
-export const SIGNALS = signalSet([
-  { name: 'Vehicle.Speed', unit: 'km/h' },
-  { name: 'Vehicle.Powertrain.CombustionEngine.Speed', unit: 'rpm' },
-]);
+export const SIGNALS = signalSet(
+  Array.from({ length: 18 }, (_, i) => ({ name: `Vehicle.Bench.Signal${i}`, unit: '1' })),
+);
+/** The in-car autoencoder of docs/performance.md. */
+const UNITS = [18, 14, 7, 7, 14, 18];
 
 /**
- * Publishes a version of a model as the trainer does. Its files are as large as real ones, and what is in them does not
- * count: who runs it is not measured. Resolves when the registry has signed it.
+ * Publishes a version of a model as the trainer does: a real network with its self-test, only that nobody has trained it.
+ * Resolves when the registry has signed it.
  */
 export async function publishModel(url: string, version: string, token: string): Promise<void> {
-  const model = Buffer.from(JSON.stringify({ format: 'layers-model', version }));
-  const weights = Buffer.alloc(20_000, `weights ${version} `);
+  const { manifest, model, weights } = benchModel(version);
   for (const bytes of [model, weights])
     await send(`${url}/v1/blobs/${sha256(bytes)}`, 'PUT', bytes, 'application/octet-stream', token);
+  await send(`${url}/v1/models/anomaly/versions`, 'POST', manifest, 'application/json', token);
+}
+
+function benchModel(version: string): { manifest: Buffer; model: Buffer; weights: Buffer } {
+  const layers = UNITS.slice(1).map((units, layer): DenseLayer => {
+    const inputs = UNITS[layer]!;
+    return {
+      name: `dense_${layer}`,
+      inputs,
+      units,
+      activation: layer === UNITS.length - 2 ? 'linear' : 'relu',
+      // Any small numbers, other ones for each version.
+      kernel: Float32Array.from({ length: inputs * units }, (_, i) => Math.sin(i + Number(version)) / inputs),
+      bias: new Float32Array(units),
+    };
+  });
+  const { modelJson: model, weights } = writeDense(layers);
   const inputs = SIGNALS.signals.map((_, signal) => ({
     signal,
     statistic: 'mean' as const,
@@ -49,8 +66,8 @@ export async function publishModel(url: string, version: string, token: string):
     },
     metrics: { loss: 0.1 },
   };
-  const body = Buffer.from(JSON.stringify(manifest));
-  await send(`${url}/v1/models/anomaly/versions`, 'POST', body, 'application/json', token);
+  manifest.selfTest = selfTestOf({ manifest, layers }, 1);
+  return { manifest: Buffer.from(JSON.stringify(manifest)), model, weights };
 }
 
 async function send(url: string, method: string, body: Buffer, type: string, token: string): Promise<void> {
