@@ -57,7 +57,7 @@ export const SIGNED_VERSIONS_MAX = 50;
 const UNDECIDED: VehicleDesired = { generation: 0, active: null };
 
 /** Of the tables below, and of what they mean. */
-const VERSION = 1;
+const VERSION = 2;
 const SCHEMA = `
   CREATE TABLE versions (
     n INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, published_at TEXT NOT NULL,
@@ -132,12 +132,14 @@ export class ModelProjection {
 
   /** Takes in a batch; says whether anything changed by it. The same one again changes nothing. */
   apply({ partition, records }: Pick<Batch, 'partition' | 'records'>): boolean {
+    const next = this.position()[partition] ?? 0;
     const last = records.at(-1);
-    if (last === undefined) return false;
+    if (last === undefined || last.offset < next) return false;
     let changed = false;
     try {
       this.file.transaction(() => {
         for (const record of records) {
+          if (record.offset < next) continue;
           const change = this.read(record);
           if (change !== undefined && this.make(change)) changed = true;
         }
@@ -385,6 +387,7 @@ export class ModelProjection {
     if (!isNew) return false;
     this.run('INSERT INTO manifests VALUES (last_insert_rowid(), ?)', JSON.stringify(manifest));
     this.run('INSERT OR REPLACE INTO undecided VALUES (?, ?, ?)', signalSet.id, name, version);
+    this.run('INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)', name, 'candidate', version);
     return true;
   }
 
@@ -421,8 +424,10 @@ export class ModelProjection {
       active.name,
       active.version,
     );
-    // What all its cars should run is what the others are compared with.
-    this.run('INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)', active.name, 'champion', active.version);
+    // What all its cars should run is what the others are compared with, and no candidate any more.
+    const { name, version } = active;
+    this.run('INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)', name, 'champion', version);
+    this.run("DELETE FROM aliases WHERE name = ? AND alias = 'candidate' AND version = ?", name, version);
     return true;
   }
 }

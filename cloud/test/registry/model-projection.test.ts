@@ -89,11 +89,11 @@ async function history(): Promise<void> {
 test('versions, aliases, tags and decisions are what the log says', async () => {
   await history();
   const { models } = await projection();
-  expect(models.aliases('anomaly')).toEqual({ champion: '2', summer: '1' });
+  expect(models.aliases('anomaly')).toEqual({ candidate: '3', champion: '2', summer: '1' });
   expect(models.tags({ name: 'anomaly', version: '1' })).toEqual({ reviewed: 'yes' });
   expect(models.newest('anomaly', 2).map(({ version, aliases }) => [version, aliases])).toEqual([
     ['2', ['champion']],
-    ['3', []],
+    ['3', ['candidate']],
   ]);
   expect(models.undecided().map(({ manifest }) => manifest.version)).toEqual(['3']);
   expect(models.desired(COLUMNS.id)).toEqual({
@@ -105,7 +105,8 @@ test('versions, aliases, tags and decisions are what the log says', async () => 
     ['latest', '3'],
     ['champion', '2'],
     ['summer', '1'],
-    ['candidate', undefined],
+    ['candidate', '3'],
+    ['winter', undefined],
     ['constructor', undefined],
   ] as const)
     expect(models.resolve('anomaly', word)).toBe(version);
