@@ -6,6 +6,9 @@ import { canonicalize } from '@tufjs/canonical-json';
 import { afterEach, expect, test } from 'vitest';
 import { publish, sha256, type TestModel, testModel } from '../../../cloud/test/registry/model-fixture.ts';
 import type { TestRegistry } from '../../../cloud/test/registry/registry-fixture.ts';
+import { readInForce, rotate } from '../../../cloud/src/registry/key-ceremony.ts';
+import { KeyFolder } from '../../../cloud/src/registry/tuf-keys.ts';
+import { RegistryClient } from '../../../cloud/src/registry-client.ts';
 import { type Attack, type Car, type Middle, World } from './car-fixture.ts';
 
 /**
@@ -53,6 +56,13 @@ async function recovers({ car, registry }: Pick<Scene, 'car' | 'registry'>): Pro
   await publish(registry.url, testModel('3'));
   car.hint(3);
   expect(await car.done(3)).toMatchObject({ active: { version: '3' }, phase: 'idle', error: null });
+}
+
+async function recovers4({ car, middle, registry }: Scene): Promise<void> {
+  middle.attack = () => false;
+  await publish(registry.url, testModel('4'));
+  car.hint(4);
+  expect(await car.done(4)).toMatchObject({ active: { version: '4' }, phase: 'idle', error: null });
 }
 
 function answer(on: (path: string) => boolean, body: (path: string) => Uint8Array | string): Attack {
@@ -125,6 +135,41 @@ test('a connection that is cut in the middle of a target', async () => {
   };
   await refuses(it, 'HTTP_UNREACHABLE');
   await recovers(it);
+});
+
+test('a download that was cut goes on where it was, also after a restart of the agent; a wrong beginning goes', async () => {
+  for (const damaged of [false, true]) {
+    const it = await scene();
+    const bytes = it.model.weightsBytes;
+    it.middle.attack = (path, response) => {
+      if (!target('weights.bin')(path)) return false;
+      response.writeHead(200, { 'content-length': bytes.length });
+      response.write(bytes.subarray(0, 5000), () => response.destroy());
+      return true;
+    };
+    it.car.hint(2);
+    expect(await it.car.done(2)).toMatchObject({ error: { code: 'HTTP_UNREACHABLE' } });
+    await it.car.updater.stop();
+    const partial = join(it.car.dir, 'metadata', 'partial', sha256(bytes));
+    if (damaged) writeFileSync(partial, readFileSync(partial).fill(0));
+
+    const ranges: (string | undefined)[] = [];
+    it.middle.attack = (path, response) => {
+      if (!target('weights.bin')(path)) return false;
+      const { range } = response.req.headers;
+      ranges.push(range);
+      const from = Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0);
+      const headers = { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` };
+      response.writeHead(from > 0 ? 206 : 200, from > 0 ? headers : {}).end(bytes.subarray(from));
+      return true;
+    };
+    const { rootPath } = it.registry;
+    const again = await world.car({ dir: it.car.dir, rootPath, url: it.middle.url });
+    again.hint(3, '2');
+    expect(await again.done(3)).toMatchObject({ active: { version: '2' }, error: null });
+    expect(ranges).toEqual(damaged ? ['bytes=5000-', undefined] : ['bytes=5000-']);
+    expect(readdirSync(join(it.car.dir, 'metadata', 'partial'))).toEqual([]);
+  }
 });
 
 /** Sends until the other side hangs up; resolves to the bytes that went out. */
@@ -239,6 +284,108 @@ test('arbitrary software: a new root that the old one has signed, but not the ke
   await recovers(it);
 });
 
+test('too few signatures: models signed by one of the two that must, and a root by one of its three', async () => {
+  const it = await scene();
+  const file = newest(it.registry, 'models');
+  const forged = signed(read(it.registry, file), keyOf(it.registry, 'models'));
+  it.middle.attack = forgeChain(it.registry, { [file]: forged }).attack;
+  await refuses(it, 'TUF_SIGNATURE');
+
+  const other = await scene();
+  const root = read(other.registry, '1.root.json');
+  root.signed.version = 2;
+  const alone = signed(root, keyOf(other.registry, 'root'));
+  other.middle.attack = answer(metadata('2.root.json'), () => alone);
+  await refuses(other, 'TUF_SIGNATURE');
+  await recovers(other);
+});
+
+test('delegation: the keys of campaigns are good for no model', async () => {
+  const it = await scene();
+  const file = newest(it.registry, 'campaigns');
+  const campaigns = read(it.registry, file);
+  campaigns.signed.targets = read(it.registry, newest(it.registry, 'models')).signed.targets;
+  const models = read(it.registry, newest(it.registry, 'models'));
+  models.signed.targets = {};
+  const sign2 = (json: Json, role: string) =>
+    signed(json, ...[role, `${role}-2`].map((name) => keyOf(it.registry, name)));
+  it.middle.attack = forgeChain(it.registry, {
+    [file]: sign2(campaigns, 'campaigns'),
+    [newest(it.registry, 'models')]: sign2(models, 'models'),
+  }).attack;
+  await refuses(it, 'TUF_TARGET_UNKNOWN');
+
+  const other = await scene();
+  const models2 = newest(other.registry, 'models');
+  const byCampaigns = ['campaigns', 'campaigns-2'].map((name) => keyOf(other.registry, name));
+  const forged = signed(read(other.registry, models2), ...byCampaigns);
+  other.middle.attack = forgeChain(other.registry, { [models2]: forged }).attack;
+  await refuses(other, 'TUF_SIGNATURE');
+});
+
+test('freeze: models metadata that has expired, under a fresh timestamp', async () => {
+  const it = await scene();
+  const file = newest(it.registry, 'models');
+  const models = read(it.registry, file);
+  models.signed.expires = new Date(Date.now() - 60_000).toISOString().replace(/\.\d+Z$/, 'Z');
+  const forged = signed(models, ...['models', 'models-2'].map((name) => keyOf(it.registry, name)));
+  it.middle.attack = forgeChain(it.registry, { [file]: forged }).attack;
+  await refuses(it, 'TUF_EXPIRED');
+});
+
+test('freeze: a clock at 1970 does not make old metadata new, neither before the agent was built nor after it has seen newer', async () => {
+  const registry = await world.registry({ clock: () => Date.UTC(2024, 0, 1) });
+  await publish(registry.url, testModel('1'));
+  const { rootPath, url } = registry;
+  const early = await world.car({ dir: world.dir(), rootPath, url, clock: () => 0 });
+  early.hint(1);
+  expect(await early.done(1)).toMatchObject({ active: null, error: { code: 'TUF_EXPIRED' } });
+
+  const it = await scene({ clock: () => 0 });
+  await seesMetadata(it);
+  const issued = Date.parse(String(read(it.registry, 'timestamp.json').signed.issued));
+  const timestamp = read(it.registry, 'timestamp.json');
+  timestamp.signed.version += 1;
+  // Not expired since the agent was built, but since the last timestamp.
+  timestamp.signed.expires = new Date(issued - 1000).toISOString().replace(/\.\d+Z$/, 'Z');
+  delete timestamp.signed.issued;
+  const forged = signed(timestamp, keyOf(it.registry, 'timestamp'));
+  it.middle.attack = answer(metadata('timestamp.json'), () => forged);
+  it.car.hint(3);
+  expect(await it.car.done(3)).toMatchObject({ active: { version: '1' }, error: { code: 'TUF_EXPIRED' } });
+  await recovers4(it);
+});
+
+test('fast-forward: versions near the end are forgotten with the keys that have signed them', async () => {
+  const it = await scene();
+  const file = newest(it.registry, 'snapshot');
+  const snapshot = read(it.registry, file);
+  snapshot.signed.version = 2 ** 50;
+  const forgedSnapshot = signed(snapshot, keyOf(it.registry, 'snapshot'));
+  const timestamp = read(it.registry, 'timestamp.json');
+  timestamp.signed.version = 2 ** 50;
+  timestamp.signed.meta = { 'snapshot.json': { version: 2 ** 50 } };
+  const forged = signed(timestamp, keyOf(it.registry, 'timestamp'));
+  it.middle.attack = (path, response) =>
+    answer(metadata('timestamp.json'), () => forged)(path, response) ||
+    answer(metadata(`${2 ** 50}.snapshot.json`), () => forgedSnapshot)(path, response);
+  it.car.hint(2);
+  expect(await it.car.done(2)).toMatchObject({ active: { version: '2' }, error: null });
+  it.middle.attack = () => false;
+  await publish(it.registry.url, testModel('3'));
+  it.car.hint(3);
+  expect(await it.car.done(3)).toMatchObject({ active: { version: '2' }, error: { code: 'TUF_VERSION' } });
+
+  const client = new RegistryClient(it.registry.url);
+  const keys = new KeyFolder(join(it.registry.dir, 'registry', 'keys'));
+  for (const role of ['timestamp', 'snapshot'] as const) {
+    const inForce = await readInForce((name) => client.metadata(name));
+    const next = await rotate({ role, inForce, drop: [], given: [], keys, folder: keys, clock: Date.now });
+    await client.bringSignatures(next.file, next.held.bytes);
+  }
+  await recovers4(it);
+});
+
 test('rollback: the root of yesterday under the name of tomorrow', async () => {
   const it = await scene();
   const old = JSON.stringify(read(it.registry, '1.root.json'));
@@ -265,10 +412,7 @@ test('rollback: an older timestamp', async () => {
   it.middle.attack = answer(metadata('timestamp.json'), () => old);
   it.car.hint(3);
   expect(await it.car.done(3)).toMatchObject({ active: { version: '1' }, error: { code: 'TUF_VERSION' } });
-  it.middle.attack = () => false;
-  await publish(it.registry.url, testModel('4'));
-  it.car.hint(4);
-  expect(await it.car.done(4)).toMatchObject({ active: { version: '4' }, error: null });
+  await recovers4(it);
 });
 
 test('rollback: an older timestamp that names the same snapshot', async () => {
