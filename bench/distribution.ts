@@ -8,7 +8,7 @@
  */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -23,8 +23,7 @@ import { type RegistryProcess, startRegistryProcess } from './parts/registry-pro
 import { needWrk, wrkPolls } from './parts/wrk.ts';
 
 const CONNECTIONS = 16;
-const FEW = 10_000;
-const MANY = 100_000;
+const FLEETS = [10_000, 100_000];
 const OPERATOR = 'operator-token-of-the-bench';
 
 const { values } = parseArgs({
@@ -36,53 +35,48 @@ const profile = values['cpu-prof'];
 await orSkip('the distribution API', async () => {
   needProc();
   await needWrk();
-  const dir = mkdtempSync(join(tmpdir(), 'cardan-bench-'));
-  const guard = new ChildGuard(dir);
-  try {
-    await measure(dir, guard);
-  } finally {
-    await guard.close();
-    rmSync(dir, { recursive: true, force: true });
+  // Each with a registry of its own: what the first has learnt or left lying would be in the figures of the second.
+  for (const vehicles of FLEETS) {
+    const dir = mkdtempSync(join(tmpdir(), 'cardan-bench-'));
+    const guard = new ChildGuard(dir);
+    const mosquitto = await startMosquitto();
+    try {
+      await measure(dir, guard, mosquitto.url, vehicles);
+    } finally {
+      await mosquitto.stop();
+      await guard.close();
+      rmSync(dir, { recursive: true, force: true });
+    }
   }
 });
 
-async function measure(dir: string, guard: ChildGuard): Promise<void> {
-  const mosquitto = await startMosquitto();
-  try {
-    writeFileSync(join(dir, 'token'), OPERATOR);
-    const registry = await startRegistryProcess(guard, {
-      dir,
-      mqttUrl: mosquitto.url,
-      args: ['--token-file', join(dir, 'token'), '--vehicle-identity', 'required'],
-      nodeArgs: profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`],
-    });
-    await publishModel(registry.url, '1', OPERATOR);
-    await register(registry, 0, FEW);
-    await quiet(registry);
-    const generation = await generationOf(registry);
-    await poll(registry, dir, 'distribution_poll_idle', FEW, generation);
-    await poll(registry, dir, 'distribution_poll_open', FEW, '0');
-    await register(registry, FEW, MANY);
-    await quiet(registry);
-    await poll(registry, dir, 'distribution_poll_idle', MANY, generation);
-    await poll(registry, dir, 'distribution_poll_open', MANY, '0');
-    const { rss, peak } = memoryOf(registry.pid);
-    printFigure({
-      bench: 'distribution_memory',
-      value: rss / 1e6,
-      unit: 'MB',
-      peak_mb: peak / 1e6,
-      vehicles: MANY,
-    });
-    await registry.stop();
-  } finally {
-    await mosquitto.stop();
-  }
+async function measure(dir: string, guard: ChildGuard, mqttUrl: string, vehicles: number): Promise<void> {
+  writeFileSync(join(dir, 'token'), OPERATOR);
+  const registry = await startRegistryProcess(guard, {
+    dir,
+    mqttUrl,
+    args: [
+      ...['--token-file', join(dir, 'token')],
+      ...['--vehicle-identity', 'required', '--rollouts', 'manual'],
+    ],
+    nodeArgs: profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`],
+  });
+  await publishModel(registry.url, '1', OPERATOR);
+  await register(registry, vehicles);
+  await quiet(registry);
+  await poll(registry, dir, 'distribution_poll_idle', vehicles, await generationOf(registry));
+  await poll(registry, dir, 'distribution_poll_open', vehicles, '0');
+  await rollOut(registry, vehicles);
+  await quiet(registry);
+  await poll(registry, dir, 'distribution_poll_open_rollout', vehicles, '0');
+  const { rss, peak } = memoryOf(registry.pid);
+  printFigure({ bench: 'distribution_memory', value: rss / 1e6, unit: 'MB', peak_mb: peak / 1e6, vehicles });
+  await registry.stop();
 }
 
-async function register({ url, pid }: RegistryProcess, from: number, to: number): Promise<void> {
+async function register({ url, pid }: RegistryProcess, vehicles: number): Promise<void> {
   const lines: string[] = [];
-  for (let number = from; number < to; number++) {
+  for (let number = 0; number < vehicles; number++) {
     const id = benchCarId(number);
     const tokenSha256 = createHash('sha256').update(`token-of-${id}`).digest('hex');
     const attributes = { region: `region-${number % 16}`, year: String(2015 + (number % 11)), trim: 'base' };
@@ -98,13 +92,37 @@ async function register({ url, pid }: RegistryProcess, from: number, to: number)
   });
   const { created } = (await answer.json()) as { created?: number };
   const passed = (performance.now() - begin) / 1000;
-  if (created !== to - from) throw new Error(`${created ?? answer.status} of ${to - from} were registered.`);
+  if (created !== vehicles) throw new Error(`${created ?? answer.status} of ${vehicles} were registered.`);
   printFigure({
     bench: 'distribution_register',
     value: passed,
     unit: 's',
-    vehicles: to - from,
-    cpu_us_per_item: ((cpuSecondsOf(pid) - cpu) * 1e6) / (to - from),
+    vehicles,
+    cpu_us_per_item: ((cpuSecondsOf(pid) - cpu) * 1e6) / vehicles,
+  });
+}
+
+/** A new version in ten groups over all vehicles, from the request until the first group is under way. */
+async function rollOut({ url, pid }: RegistryProcess, vehicles: number): Promise<void> {
+  await publishModel(url, '2', OPERATOR);
+  const stages = Array.from({ length: 10 }, (_, i) => ({ name: `group-${i + 1}`, percent: (i + 1) * 10 }));
+  const cpu = cpuSecondsOf(pid);
+  const begin = performance.now();
+  const answer = await fetch(`${url}/v1/rollouts`, {
+    method: 'POST',
+    body: JSON.stringify({ model: { name: 'anomaly', version: '2' }, stages }),
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${OPERATOR}` },
+  });
+  const { status, stage } = (await answer.json()) as { status?: string; stage?: number };
+  const passed = (performance.now() - begin) / 1000;
+  if (status !== 'running' || stage !== 0) throw new Error(`The rollout is ${status ?? answer.status}.`);
+  printFigure({
+    bench: 'distribution_rollout',
+    value: passed,
+    unit: 's',
+    cpu_us_per_item: ((cpuSecondsOf(pid) - cpu) * 1e6) / vehicles,
+    vehicles,
+    groups: stages.length,
   });
 }
 
@@ -133,6 +151,8 @@ async function poll(
     max_ms: maxMs,
     vehicles,
     connections: CONNECTIONS,
+    // What else runs on the machine is in the times: more than the number of cores is a crowd.
+    load: loadavg()[0],
   });
 }
 
