@@ -23,6 +23,7 @@ import { OnBoardScoring, type AlarmChange, type OnBoardScoringOptions } from './
 import { enginesHere } from './scoring/tfjs-network.ts';
 import { Uplink, type UplinkOptions } from './uplink.ts';
 import { campaignReports } from './updater/campaign-reports.ts';
+import type { HttpGet } from './updater/http-get.ts';
 import { parseDesired } from './updater/desired.ts';
 import { Updater } from './updater/updater.ts';
 import type { SignalMap } from './vss.ts';
@@ -35,8 +36,11 @@ export interface AgentOptions {
   map: SignalMap;
   mqttUrl: string;
   connection?: UplinkOptions['connection'];
-  /** Where models come from, and the root of trust; without it the car never changes its model. */
-  updates?: { registryUrl: string; rootPath: string };
+  /**
+   * Where models come from, and the root of trust; without it the car never changes its model. `get`: how to ask the
+   * registry, where the car must say who it is.
+   */
+  updates?: { registryUrl: string; rootPath: string; get?: HttpGet };
   rowPeriodMs?: number;
   uplink?: Partial<
     Pick<
@@ -153,6 +157,7 @@ export class Agent {
         dir: join(options.dataDir, 'updates'),
         rootPath: options.updates.rootPath,
         baseUrl: options.updates.registryUrl,
+        ...(options.updates.get === undefined ? {} : { get: options.updates.get }),
         vehicle: this.vehicle,
         signalSet: this.signals.id,
         onInstalled: async (files) => this.scoring.activate(await loadOnBoard(files, this.signals.id)),

@@ -35,6 +35,7 @@ import {
   storeAndForwardOptions,
   type StoreAndForwardOptions,
 } from './uplink/command-options.ts';
+import { registryGet, registryOptions, type RegistryFiles } from './updater/registry-connection.ts';
 import { tufCommand } from './updater/tuf-command.ts';
 import { mapAllSignals, readVssMap } from './vss.ts';
 
@@ -42,7 +43,7 @@ const program = new Command('cardan-agent')
   .description('The in-car agent: reads CAN, scores on board, stores and forwards over MQTT.')
   .version(AGENT_VERSION);
 
-interface RunOptions extends MqttFiles, StoreAndForwardOptions {
+interface RunOptions extends MqttFiles, StoreAndForwardOptions, RegistryFiles {
   campaign: string[];
   allFrames?: boolean;
   attribute: Record<string, string>;
@@ -122,7 +123,7 @@ function runOptions(command: Command): Command {
     );
 }
 
-storeAndForwardOptions(runOptions(program.command('run')))
+registryOptions(storeAndForwardOptions(runOptions(program.command('run'))))
   .description('Run the agent until its source ends or it is stopped.')
   .action(run);
 
@@ -230,7 +231,13 @@ async function run(options: RunOptions): Promise<void> {
     attributes: options.attribute,
     ...(options.registry === undefined || options.root === undefined
       ? {}
-      : { updates: { registryUrl: options.registry, rootPath: options.root } }),
+      : {
+          updates: {
+            registryUrl: options.registry,
+            rootPath: options.root,
+            get: registryGet(options.registry, options),
+          },
+        }),
     onProblem: problemPrinter(),
   });
   process.stderr.write(`${vehicle}: ${map.columns.length} signals (set ${map.set.id}) to ${options.mqtt}\n`);
