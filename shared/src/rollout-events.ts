@@ -1,4 +1,3 @@
-import type { CampaignRef } from './events.ts';
 import type { ModelRef } from './model/manifest.ts';
 
 /**
@@ -25,7 +24,7 @@ export interface RolloutEventData {
 export type RolloutSubject =
   | { kind: 'model'; model: ModelRef; signalSet: string }
   /** The document goes to the cars when the rollout starts, and not before. */
-  | { kind: 'campaign'; campaign: CampaignRef; document: unknown };
+  | { kind: 'campaign'; campaign: { id: string; version: string }; document: unknown };
 
 export interface RolloutCreated {
   rollout: string;
