@@ -7,6 +7,9 @@ import { openSqlite } from '@cardan/shared/sqlite';
 /** Half of a page of vehicles is read again and again; the system caches the rest of the file. */
 const CACHE_KIB = 8192;
 
+/** A process that ends lets go of the file within this time. */
+const BUSY_MS = 2000;
+
 export interface ProjectionFileOptions {
   path: string;
   log: EventLog;
@@ -121,7 +124,7 @@ export class ProjectionFile {
 }
 
 function openFile({ path, schema, version }: ProjectionFileOptions): Database.Database {
-  const db = openSqlite(path);
+  const db = openSqlite(path, { timeout: BUSY_MS });
   try {
     // One process has it. Without this each look-up of a poll would lock and unlock the file, and take three times as long.
     db.pragma('locking_mode = EXCLUSIVE');

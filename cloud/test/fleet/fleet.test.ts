@@ -234,3 +234,13 @@ test('a file that is damaged, or of another log, is made anew', async () => {
   const third = await openFleet(otherLog, dir);
   expect((await all(third)).map(({ id }) => id)).toEqual(['car-9']);
 });
+
+test('a second process on the same folder is refused, and takes nothing from the first', async () => {
+  const dir = tempDir();
+  const log = await openLog(dir);
+  const fleet = await openFleet(log, dir);
+  await fleet.register([{ id: 'car-1' }], 'test');
+  await expect(openFleet(log, dir)).rejects.toMatchObject({ code: 'DATA_DIR_NOT_WRITABLE' });
+  await fleet.register([{ id: 'car-2' }], 'test');
+  expect((await all(fleet)).map(({ id }) => id)).toEqual(['car-1', 'car-2']);
+});
