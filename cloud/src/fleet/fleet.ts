@@ -280,12 +280,16 @@ export class Fleet {
     const id = checkVehicleId(record.key ?? '');
     if (isEvent(event, 'io.cardan.vehicle.registered')) {
       const { attributes, signalSet, tokenSha256 } = event.data;
-      readRegistration({ id, attributes, signalSet, tokenSha256 });
-      this.table.registered(id, record.timestamp, event.data);
+      this.table.registered(
+        id,
+        record.timestamp,
+        readRegistration({ id, attributes, signalSet, tokenSha256 }),
+      );
     } else if (isEvent(event, 'io.cardan.vehicle.changed')) {
       const { attributes, signalSet, tokenSha256 } = event.data;
       this.table.changed(id, readChange({ attributes, signalSet, tokenSha256 }));
-    } else if (isEvent(event, 'io.cardan.vehicle.removed')) this.table.removed(id, event.data);
+    } else if (isEvent(event, 'io.cardan.vehicle.removed'))
+      this.table.removed(id, { eventsUntil: offsetsIn(event.data.eventsUntil) });
     else return;
     this.counted = undefined;
     this.changedIds.add(id);
@@ -300,17 +304,18 @@ export class Fleet {
     if (TELLING.has(record.headers.ce_type ?? '')) {
       const event = recordToEvent(record);
       if (isEvent(event, 'io.cardan.vehicle.boot')) seen.signalSet = text(event.data.signalSet);
-      else if (isEvent(event, 'io.cardan.vehicle.status')) seen.online = event.data.online;
+      else if (isEvent(event, 'io.cardan.vehicle.status')) seen.online = event.data.online === true;
       else if (isEvent(event, 'io.cardan.vehicle.reported')) {
         const { observedGeneration, active, candidate, phase, error, signalSet, agent } = event.data;
         seen.signalSet = text(signalSet);
+        if (!Number.isSafeInteger(observedGeneration)) throw new TypeError('no generation');
         seen.reported = {
           observedGeneration,
           active: refOf(active),
           candidate: refOf(candidate),
           phase: String(phase),
           error: error == null ? null : { code: String(error.code), message: String(error.message) },
-          agentVersion: agent?.version ?? null,
+          agentVersion: typeof agent?.version === 'string' ? agent.version : null,
         };
       }
     }
@@ -365,6 +370,12 @@ function text(value: unknown): string {
 
 function refOf(ref: ModelRef | null | undefined): ModelRef | null {
   return ref == null ? null : { name: String(ref.name), version: String(ref.version) };
+}
+
+function offsetsIn(value: Record<number, number>): Record<number, number> {
+  if (typeof value !== 'object' || !Object.values(value).every(Number.isSafeInteger))
+    throw new TypeError('no offsets');
+  return value;
 }
 
 function isDatabaseError(error: unknown): boolean {

@@ -244,3 +244,32 @@ test('a second process on the same folder is refused, and takes nothing from the
   await fleet.register([{ id: 'car-2' }], 'test');
   expect((await all(fleet)).map(({ id }) => id)).toEqual(['car-1', 'car-2']);
 });
+
+test('records that say nothing sensible are passed over and counted', async () => {
+  const dir = tempDir();
+  const log = await openLog(dir);
+  const fleet = await openFleet(log, dir);
+  const said = (type: string, data: unknown) => ({
+    key: 'car-1',
+    value: Buffer.from(JSON.stringify(data)),
+    timestamp: NOW,
+    headers: { ce_specversion: '1.0', ce_type: type, ce_source: '/x', ce_id: `e${events++}` },
+  });
+  await log.append('vehicles', [
+    said('io.cardan.vehicle.registered', null),
+    said('io.cardan.vehicle.registered', { attributes: { n: 1 } }),
+    said('io.cardan.vehicle.removed', { eventsUntil: null }),
+    said('io.cardan.vehicle.changed', { attributes: 'all' }),
+    { key: 'a/b', value: null, timestamp: NOW },
+  ]);
+  await log.append('vehicle-events', [
+    said('io.cardan.vehicle.reported', { observedGeneration: 'new', signalSet: SET }),
+    said('io.cardan.vehicle.boot', {}),
+  ]);
+  await fleet.register([{ id: 'car-2' }], 'test');
+  await expect.poll(() => fleet.malformed).toBe(7);
+  expect((await all(fleet)).map(({ id }) => id)).toEqual(['car-2']);
+  await log.append('vehicles', [said('io.cardan.vehicle.registered', { signalSet: SET })]);
+  await fleet.register([{ id: 'car-3' }], 'test');
+  expect(fleet.vehicle('car-1')).toMatchObject({ signalSet: SET, attributes: {} });
+});
