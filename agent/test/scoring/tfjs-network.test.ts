@@ -3,7 +3,7 @@ import { parseManifest, Scorer, serializeManifest, type ModelManifest } from '@c
 import { beforeAll, expect, test } from 'vitest';
 import { drive, modelFiles, randomNumbers, sha256 } from '../../../shared/test/model/model-fixture.ts';
 import { loadOnBoard } from '../../src/scoring/load-on-board.ts';
-import { loadTfjsNetwork } from '../../src/scoring/tfjs-network.ts';
+import { enginesHere, loadTfjsNetwork } from '../../src/scoring/tfjs-network.ts';
 import type { InstalledModel } from '../../src/updater/model-store.ts';
 
 beforeAll(async () => {
@@ -168,4 +168,8 @@ test('what is no network of TensorFlow.js, or of another car, is refused', async
   await expect(loadOnBoard(installed({ model, weights }, 'tfjs'), 'other')).rejects.toMatchObject({
     code: 'SIGNAL_SET_MISMATCH',
   });
+});
+
+test('where TensorFlow.js is installed, the car says so before it downloads a model for it', () => {
+  expect(enginesHere()).toEqual(['dense', 'tfjs']);
 });
