@@ -116,7 +116,7 @@ test('publishing makes the version known, signed and decided', async () => {
     const got = await fetch(`${url}/v1/models/anomaly/versions/${version}`);
     expect(Buffer.from(await got.arrayBuffer())).toEqual(model.manifestBytes);
   }
-  const targets = (await (await fetch(`${url}/v1/tuf/2.targets.json`)).json()) as {
+  const targets = (await (await fetch(`${url}/v1/tuf/2.models.json`)).json()) as {
     signed: { targets: Record<string, object> };
   };
   expect(Object.keys(targets.signed.targets).sort()).toEqual([
