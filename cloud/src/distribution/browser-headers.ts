@@ -26,7 +26,6 @@ export function browserHeaders(server: FastifyInstance, { corsOrigins, tls }: Br
     reply.headers(HEADERS);
     if (tls) reply.header('strict-transport-security', 'max-age=31536000');
     if (corsOrigins.length === 0) return;
-    reply.header('vary', 'Origin');
     const { origin } = request.headers;
     if (origin === undefined || !corsOrigins.includes(origin)) return;
     reply
@@ -41,5 +40,11 @@ export function browserHeaders(server: FastifyInstance, { corsOrigins, tls }: Br
       .header('access-control-allow-headers', ALLOWED)
       .header('access-control-max-age', PREFLIGHT_SECONDS)
       .send();
+  });
+  if (corsOrigins.length === 0) return;
+  // At the end: what a route says that its answer varies by stays beside it.
+  server.addHook('onSend', async (_request, reply) => {
+    const names = [reply.getHeader('vary'), 'Origin'].flat().filter((name) => name !== undefined);
+    reply.header('vary', names.join(', '));
   });
 }

@@ -124,6 +124,8 @@ test('pages of the origins that were named may call it, no others', async () => 
   ]);
   expect(allowed.headers.get('access-control-allow-headers')).toContain('Authorization');
   expect(allowed.headers.get('vary')).toBe('Origin');
+  const list = await fetch(`${url}/v1/vehicles`, { headers: { authorization: 'Bearer secret' } });
+  expect(list.headers.get('vary')).toBe('Accept, Origin');
   const refused = await preflight('https://other.example');
   expect([refused.status, refused.headers.get('access-control-allow-origin')]).toEqual([405, null]);
   // Also of an answer that is an error, so that a page can read why.
