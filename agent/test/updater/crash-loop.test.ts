@@ -218,7 +218,11 @@ test('an agent that is killed three times with a new model goes back by itself, 
     code: 'MODEL_CRASH_LOOP',
     message: 'Model car 2 is given up: the agent died 3 times while it was on trial.',
   };
-  expect(await until(() => reports.find((report) => report.phase === 'failed'))).toMatchObject({
+  expect(
+    await until(() =>
+      reports.find(({ phase, observedGeneration }) => phase === 'failed' && observedGeneration === 102),
+    ),
+  ).toMatchObject({
     active: { name: 'car', version: '1' },
     observedGeneration: 102,
     error,

@@ -231,7 +231,7 @@ test.each([
     code: 'CAMPAIGN_INVALID',
     detail: expect.stringContaining(place) as string,
   });
-  expect(await json(`${url}/v1/campaigns`)).toEqual({ campaigns: [] });
+  expect(await json(`${url}/v1/campaigns`)).toEqual({ campaigns: [], next: null });
 });
 
 test('publishing and withdrawing need the token', async () => {
