@@ -1,4 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 import type { Reporter, TestModule } from 'vitest/node';
 
@@ -34,6 +35,8 @@ export default defineConfig({
     hookTimeout: 30_000,
     // Files run in processes of their own: better-sqlite3 is a native module, and a crash stays visible.
     pool: 'forks',
+    // Much of the time they wait for processes of their own, so that two keep even two cores busy.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     reporters: ['default', realTests, plainSummary],
   },
 });
