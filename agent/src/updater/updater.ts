@@ -98,6 +98,8 @@ export class Updater {
   private readonly delay: (ms: number, signal: AbortSignal) => Promise<void>;
   private readonly stopped = new AbortController();
   private store: ModelStore | undefined;
+  /** What is installed has been handed over. Hints that come before wait: they would be overtaken by it. */
+  private started = false;
   private report: UpdateReport = { observedGeneration: 0, active: null, phase: 'idle', error: null };
   /** Generations up to this one are dealt with: installed, or refused for good. */
   private done = 0;
@@ -153,6 +155,7 @@ export class Updater {
     this.store = store;
     await this.startInstalled(store, await this.breakCrashLoop(store));
     await this.startCandidate(store);
+    this.started = true;
     this.work();
     this.polling = this.pollForever();
   }
@@ -310,7 +313,13 @@ export class Updater {
   }
 
   private work(): void {
-    if (this.store === undefined || this.working !== undefined || this.stopped.signal.aborted) return;
+    if (
+      this.store === undefined ||
+      !this.started ||
+      this.working !== undefined ||
+      this.stopped.signal.aborted
+    )
+      return;
     const store = this.store;
     this.working = this.installWanted(store).finally(() => {
       this.working = undefined;

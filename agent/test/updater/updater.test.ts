@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { CardanError } from '@cardan/shared';
 import { OTHER_COLUMNS, publish, testModel } from '../../../cloud/test/registry/model-fixture.ts';
-import { World } from './car-fixture.ts';
+import { Car, World } from './car-fixture.ts';
 
 const world = new World();
 afterEach(() => world.close());
@@ -64,6 +64,36 @@ test('hints during an installation are coalesced to the newest', async () => {
   await car.done(4);
   expect(car.installed.at(-1)?.ref.version).toBe('4');
   expect(car.installed.map(({ ref }) => ref.version)).not.toContain('3');
+});
+
+test('a hint that comes while the installed model is handed over is taken after it', async () => {
+  const { url, rootPath } = await world.registry();
+  await publish(url, testModel('1'));
+  await publish(url, testModel('2'));
+  const options = { dir: world.dir(), rootPath, url };
+  const before = await world.car(options);
+  before.hint(1);
+  await before.done(1);
+  await before.updater.stop();
+  const car = new Car({
+    ...options,
+    // Called with version 1, in the middle of the start.
+    refuse: () => {
+      car.hint(2);
+      return undefined;
+    },
+  });
+  await car.updater.start();
+  expect(await car.done(2)).toMatchObject({ active: { version: '2' }, phase: 'idle' });
+  await car.updater.settled();
+  expect(car.reports.map(({ observedGeneration, phase }) => [observedGeneration, phase])).toEqual([
+    [1, 'idle'],
+    [2, 'updating'],
+    [2, 'updating'],
+    [2, 'idle'],
+  ]);
+  expect(car.last?.active?.version).toBe('2');
+  await car.updater.stop();
 });
 
 test('a decision that names an older model again goes back to its bytes, without a download', async () => {
