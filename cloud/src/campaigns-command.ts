@@ -1,14 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import { CardanError, messageOf, parseCampaign } from '@cardan/shared';
-import { CLOUD_DEFAULTS } from './config.ts';
-import { RegistryClient, type CampaignEntry } from './registry-client.ts';
-import { readToken } from './token-file.ts';
-
-interface RegistryOptions {
-  registry: string;
-  tokenFile?: string;
-}
+import type { CampaignEntry } from './registry-client.ts';
+import { registryClient, registryOptions, type RegistryOptions } from './registry-options.ts';
+import { printTable } from './table.ts';
 
 /** Adds `campaigns publish | list | show | withdraw`. */
 export function campaignsCommand(program: Command): void {
@@ -25,7 +20,7 @@ export function campaignsCommand(program: Command): void {
       const text = readDocument(path);
       // Here first: what is wrong is said without a registry, and with the place.
       parseCampaign(text);
-      const { id, version, created } = await client(options).publishCampaign(JSON.parse(text));
+      const { id, version, created } = await registryClient(options).publishCampaign(JSON.parse(text));
       const before = created ? '' : '; the registry had it, and cars collect it';
       process.stderr.write(`${id} version ${version} is published${before}\n`);
     });
@@ -34,9 +29,9 @@ export function campaignsCommand(program: Command): void {
     .description('List the campaigns of the fleet.')
     .option('--json', 'one JSON line per campaign')
     .action(async ({ json = false, ...options }: RegistryOptions & { json?: boolean }) => {
-      const entries = await client(options).campaigns();
+      const entries = await registryClient(options).campaigns();
       if (json) for (const entry of entries) process.stdout.write(`${JSON.stringify(entry)}\n`);
-      else printTable(entries);
+      else printCampaigns(entries);
     });
 
   registryOptions(campaigns.command('show'))
@@ -44,7 +39,7 @@ export function campaignsCommand(program: Command): void {
     .argument('<id>')
     .argument('[version]', 'default the one that cars collect, or else the newest')
     .action(async (id: string, version: string | undefined, options: RegistryOptions) => {
-      const document = await client(options).campaign(id, version ?? 'latest');
+      const document = await registryClient(options).campaign(id, version ?? 'latest');
       process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
     });
 
@@ -52,27 +47,9 @@ export function campaignsCommand(program: Command): void {
     .description('Withdraw a campaign: no car collects it any more.')
     .argument('<id>')
     .action(async (id: string, options: RegistryOptions) => {
-      await client(options).withdrawCampaign(id);
+      await registryClient(options).withdrawCampaign(id);
       process.stderr.write(`${id} is withdrawn\n`);
     });
-}
-
-function registryOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--registry <url>', 'the registry')
-        .env('CARDAN_REGISTRY')
-        .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
-    )
-    .addOption(
-      new Option('--token-file <file>', 'file with the token that the registry takes').env(
-        'CARDAN_TOKEN_FILE',
-      ),
-    );
-}
-
-function client({ registry, tokenFile }: RegistryOptions): RegistryClient {
-  return new RegistryClient(registry, tokenFile === undefined ? undefined : readToken(tokenFile));
 }
 
 function readDocument(path: string): string {
@@ -85,7 +62,7 @@ function readDocument(path: string): string {
   }
 }
 
-function printTable(entries: readonly CampaignEntry[]): void {
+function printCampaigns(entries: readonly CampaignEntry[]): void {
   if (entries.length === 0) {
     process.stderr.write('No campaign was published yet.\n');
     return;
@@ -94,13 +71,5 @@ function printTable(entries: readonly CampaignEntry[]): void {
     const shown = versions.find(({ version }) => version === live) ?? versions.at(-1);
     return [id, live ?? 'withdrawn', String(versions.length), shown?.publishedAt ?? '', shown?.name ?? ''];
   });
-  const table = [['CAMPAIGN', 'COLLECTED', 'VERSIONS', 'PUBLISHED', 'NAME'], ...cells];
-  const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
-  for (const line of table)
-    process.stdout.write(
-      `${line
-        .map((cell, i) => cell.padEnd(widths[i]!))
-        .join('  ')
-        .trimEnd()}\n`,
-    );
+  printTable([['CAMPAIGN', 'COLLECTED', 'VERSIONS', 'PUBLISHED', 'NAME'], ...cells]);
 }

@@ -4,24 +4,18 @@ import { basename, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Key } from '@tufjs/models';
 import { CardanError, ensureDataDir, messageOf, replaceFile } from '@cardan/shared';
-import { CLOUD_DEFAULTS } from './config.ts';
 import { initTrust, readInForce, roleOfFile, rotate, signFile } from './registry/key-ceremony.ts';
 import { KeyFolder, publicKeyFrom, publicPem, type SigningKey } from './registry/tuf-keys.ts';
 import { type Held, holdMetadata, parseMetadata, targetChanges } from './registry/tuf-metadata.ts';
 import { fileNameOf, type Waiting } from './registry/tuf-repository.ts';
 import { isDelegated, isOnline, roleOfKey, TUF_ROLES, type TufRole } from './registry/tuf-roles.ts';
-import { RegistryClient } from './registry-client.ts';
-import { readToken } from './token-file.ts';
+import type { RegistryClient } from './registry-client.ts';
+import { registryClient, registryOptions, type RegistryOptions } from './registry-options.ts';
 
 interface KeyOptions {
   dir: string;
   passphraseFile?: string;
 }
-interface RegistryOptions {
-  registry: string;
-  tokenFile?: string;
-}
-
 /** What waits is asked for again after each signature, as one can make the next thing wait; never more often than this. */
 const SIGNING_ROUNDS_MAX = 10;
 
@@ -82,7 +76,7 @@ export function keysCommand(program: Command): void {
     )
     .option('--out <dir>', 'folder for the files')
     .action(async ({ out, ...options }: RegistryOptions & { out?: string }) => {
-      const client = clientOf(options);
+      const client = registryClient(options);
       const waiting = await client.waiting();
       for (const one of waiting) {
         printWaiting(one);
@@ -101,7 +95,7 @@ export function keysCommand(program: Command): void {
       const folder = await folderOf(options);
       if (files.length > 0 === (registry !== undefined))
         throw new CardanError('USAGE', 'keys sign takes files, or --registry.');
-      if (registry !== undefined) return signWaiting(clientOf({ ...options, registry }), folder);
+      if (registry !== undefined) return signWaiting(registryClient({ ...options, registry }), folder);
       for (const path of files) {
         const { held, by } = await signFile(path, await read(path), folder);
         tell(roleOfFile(path), held, undefined);
@@ -114,7 +108,7 @@ export function keysCommand(program: Command): void {
     .description('Bring files that were signed to the registry.')
     .argument('<files...>')
     .action(async (files: string[], options: RegistryOptions) => {
-      const client = clientOf(options);
+      const client = registryClient(options);
       for (const path of files) await bring(client, basename(path), await read(path));
     });
 
@@ -137,7 +131,7 @@ export function keysCommand(program: Command): void {
         const role = TUF_ROLES.find((known) => known === text);
         if (role === undefined)
           throw new CardanError('USAGE', `There is no role ${text}: ${TUF_ROLES.join(', ')}.`);
-        const client = clientOf(options);
+        const client = registryClient(options);
         const folder = await folderOf(options);
         const service =
           options.registryDir === undefined ? undefined : new KeyFolder(join(options.registryDir, 'keys'));
@@ -255,21 +249,6 @@ function keyOptions(command: Command): Command {
     );
 }
 
-function registryOptions(command: Command, { optional = false } = {}): Command {
-  const registry = new Option('--registry <url>', 'the registry');
-  return command
-    .addOption(
-      optional
-        ? registry
-        : registry.env('CARDAN_REGISTRY').default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
-    )
-    .addOption(
-      new Option('--token-file <file>', 'file with the token that the registry takes').env(
-        'CARDAN_TOKEN_FILE',
-      ),
-    );
-}
-
 function registryDir(): Option {
   return new Option('--registry-dir <dir>', 'folder of the registry: registry in its --data');
 }
@@ -301,10 +280,6 @@ function readGiven(text: string): Given {
 
 function collect(text: string, before: string[]): string[] {
   return [...before, text];
-}
-
-function clientOf({ registry, tokenFile }: RegistryOptions): RegistryClient {
-  return new RegistryClient(registry, tokenFile === undefined ? undefined : readToken(tokenFile));
 }
 
 async function read(path: string): Promise<Buffer> {

@@ -1,4 +1,4 @@
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import {
   loadModel,
   logConnection,
@@ -11,18 +11,13 @@ import {
   type Model,
 } from '@cardan/shared';
 import { openEventLog, type EventLog } from '@cardan/shared/event-log';
-import { CLOUD_DEFAULTS } from './config.ts';
 import { differences, factsOf, inputNames } from './models/describe.ts';
 import { reproduce } from './models/reproduce.ts';
 import { scoreShift, type ScoreShift } from './models/score-shift.ts';
-import { printTable, shortNumber } from './models/table.ts';
-import { RegistryClient } from './registry-client.ts';
-import { readToken } from './token-file.ts';
+import { printTable, shortNumber } from './table.ts';
+import type { RegistryClient } from './registry-client.ts';
+import { registryClient, registryOptions, type RegistryOptions } from './registry-options.ts';
 
-interface RegistryOptions {
-  registry: string;
-  tokenFile?: string;
-}
 interface JsonOption {
   json?: boolean;
 }
@@ -80,7 +75,7 @@ export function modelsCommand(program: Command): void {
     .argument('<alias>', 'champion, candidate, or a name of your own')
     .argument('[version]', 'without one, the alias is taken away')
     .action(async (name: string, alias: string, version: string | undefined, options: RegistryOptions) => {
-      await client(options).setAlias(name, alias, version ?? null);
+      await registryClient(options).setAlias(name, alias, version ?? null);
       const now = version === undefined ? 'names nothing now' : `is version ${version} now`;
       process.stderr.write(`${alias} of ${name} ${now}\n`);
     });
@@ -95,27 +90,9 @@ export function modelsCommand(program: Command): void {
         const at = tag.indexOf('=');
         return at === -1 ? [tag, null] : [tag.slice(0, at), tag.slice(at + 1) || null];
       });
-      await client(options).setTags({ name, version }, Object.fromEntries(values));
+      await registryClient(options).setTags({ name, version }, Object.fromEntries(values));
       process.stderr.write(`${name} ${version} is tagged\n`);
     });
-}
-
-function registryOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--registry <url>', 'the registry')
-        .env('CARDAN_REGISTRY')
-        .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
-    )
-    .addOption(
-      new Option('--token-file <file>', 'file with the token that the registry takes').env(
-        'CARDAN_TOKEN_FILE',
-      ),
-    );
-}
-
-function client({ registry, tokenFile }: RegistryOptions): RegistryClient {
-  return new RegistryClient(registry, tokenFile === undefined ? undefined : readToken(tokenFile));
 }
 
 async function list(
@@ -123,7 +100,7 @@ async function list(
   { json = false, ...options }: RegistryOptions & JsonOption,
 ): Promise<void> {
   if (name === undefined) {
-    const models = await client(options).models();
+    const models = await registryClient(options).models();
     if (json) for (const model of models) process.stdout.write(`${JSON.stringify(model)}\n`);
     else if (models.length === 0) process.stderr.write('No model was published yet.\n');
     else
@@ -145,7 +122,7 @@ async function list(
       ]);
     return;
   }
-  const versions = await client(options).versions(name);
+  const versions = await registryClient(options).versions(name);
   if (json) for (const version of versions) process.stdout.write(`${JSON.stringify(version)}\n`);
   else
     printTable([
@@ -166,7 +143,7 @@ async function show(
   word: string,
   { json = false, ...options }: RegistryOptions & JsonOption,
 ): Promise<void> {
-  const registry = client(options);
+  const registry = registryClient(options);
   const { version, aliases, tags } = await registry.labels(name, word);
   const manifest = parseManifest(await registry.manifest({ name, version }));
   if (json) {
@@ -190,7 +167,7 @@ async function diff(
   { json = false, rows, ...options }: RegistryOptions & JsonOption & LogFlags & { rows: number },
   command: Command,
 ): Promise<void> {
-  const registry = client(options);
+  const registry = registryClient(options);
   const [a, b] = [await registry.labels(name, wordA), await registry.labels(name, wordB)];
   const [modelA, modelB] = [await loaded(registry, name, a.version), await loaded(registry, name, b.version)];
   const found = differences(modelA.manifest, modelB.manifest);
@@ -237,7 +214,7 @@ async function reproduceCommand(
   { json = false, ...options }: RegistryOptions & JsonOption & LogFlags,
   command: Command,
 ): Promise<void> {
-  const registry = client(options);
+  const registry = registryClient(options);
   const { version } = await registry.labels(name, word);
   const bytes = await registry.manifest({ name, version });
   const result = await withLog(command, options, (log) =>

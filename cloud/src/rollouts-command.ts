@@ -1,17 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { CardanError, messageOf } from '@cardan/shared';
-import { CLOUD_DEFAULTS } from './config.ts';
-import { RegistryClient } from './registry-client.ts';
+import { registryClient, registryOptions, type RegistryOptions } from './registry-options.ts';
 import { explain } from './rollout/explain.ts';
 import type { RolloutRequest } from './rollout/plan.ts';
 import type { RolloutView } from './rollout/rollout-service.ts';
-import { readToken } from './token-file.ts';
-
-interface RegistryOptions {
-  registry: string;
-  tokenFile?: string;
-}
+import { printTable } from './table.ts';
 
 interface CreateOptions extends RegistryOptions {
   model?: string;
@@ -52,7 +46,7 @@ export function rolloutsCommand(program: Command): void {
       new Option('--on-fail <what>', 'when a gate fails; default rollback').choices(['pause', 'rollback']),
     )
     .action(async (options: CreateOptions) => {
-      const rollout = await client(options).createRollout(requestOf(options));
+      const rollout = await registryClient(options).createRollout(requestOf(options));
       process.stderr.write(`rollout ${rollout.rollout} is ${rollout.status}\n`);
     });
 
@@ -60,16 +54,16 @@ export function rolloutsCommand(program: Command): void {
     .description('List all rollouts.')
     .option('--json', 'one JSON line per rollout')
     .action(async ({ json = false, ...options }: RegistryOptions & { json?: boolean }) => {
-      const all = await client(options).rollouts();
+      const all = await registryClient(options).rollouts();
       if (json) for (const rollout of all) process.stdout.write(`${JSON.stringify(rollout)}\n`);
-      else printTable(all);
+      else printRollouts(all);
     });
 
   registryOptions(rollouts.command('show'))
     .description('Print a rollout as it stands, with the last look at its gates.')
     .argument('<id>')
     .action(async (id: string, options: RegistryOptions) => {
-      process.stdout.write(`${JSON.stringify(await client(options).rollout(id), null, 2)}\n`);
+      process.stdout.write(`${JSON.stringify(await registryClient(options).rollout(id), null, 2)}\n`);
     });
 
   registryOptions(rollouts.command('explain'))
@@ -77,7 +71,7 @@ export function rolloutsCommand(program: Command): void {
     .argument('<id>')
     .option('--json', 'one JSON line per event')
     .action(async (id: string, { json = false, ...options }: RegistryOptions & { json?: boolean }) => {
-      const events = await client(options).rolloutEvents(id);
+      const events = await registryClient(options).rolloutEvents(id);
       const lines = json ? events.map((event) => JSON.stringify(event)) : explain(events);
       for (const line of lines) process.stdout.write(`${line}\n`);
     });
@@ -88,7 +82,7 @@ export function rolloutsCommand(program: Command): void {
       .argument('<id>')
       .option('--reason <text>', 'stands in its story')
       .action(async (id: string, { reason, ...options }: RegistryOptions & { reason?: string }) => {
-        const rollout = await client(options).commandRollout(id, name, reason);
+        const rollout = await registryClient(options).commandRollout(id, name, reason);
         process.stderr.write(`rollout ${id} is ${rollout.status}\n`);
       });
 }
@@ -126,23 +120,7 @@ function readJson(path: string): unknown {
   }
 }
 
-function registryOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--registry <url>', 'the registry')
-        .env('CARDAN_REGISTRY')
-        .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
-    )
-    .addOption(
-      new Option('--token-file <file>', 'file with a token of the registry').env('CARDAN_TOKEN_FILE'),
-    );
-}
-
-function client({ registry, tokenFile }: RegistryOptions): RegistryClient {
-  return new RegistryClient(registry, tokenFile === undefined ? undefined : readToken(tokenFile));
-}
-
-function printTable(rollouts: readonly RolloutView[]): void {
+function printRollouts(rollouts: readonly RolloutView[]): void {
   if (rollouts.length === 0) {
     process.stderr.write('There is no rollout yet.\n');
     return;
@@ -154,13 +132,5 @@ function printTable(rollouts: readonly RolloutView[]): void {
     createdAt,
     reason,
   ]);
-  const table = [['ROLLOUT', 'STATUS', 'STAGE', 'CREATED', 'WHY'], ...cells];
-  const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
-  for (const line of table)
-    process.stdout.write(
-      `${line
-        .map((cell, i) => cell.padEnd(widths[i]!))
-        .join('  ')
-        .trimEnd()}\n`,
-    );
+  printTable([['ROLLOUT', 'STATUS', 'STAGE', 'CREATED', 'WHY'], ...cells]);
 }

@@ -4,6 +4,7 @@ import { CardanError, checkVehicleId, ensureDataDir } from '@cardan/shared';
 import { openAccessDatabase } from './distribution/access-database.ts';
 import { type Role, ROLES } from './distribution/access.ts';
 import { TokenStore, type TokenEntry } from './distribution/token-store.ts';
+import { printTable } from './table.ts';
 
 interface DataOptions {
   data: string;
@@ -48,7 +49,7 @@ export function tokensCommand(program: Command): void {
     .action(({ json = false, ...options }: DataOptions & { json?: boolean }) => {
       const entries = open(options).list();
       if (json) for (const entry of entries) process.stdout.write(`${JSON.stringify(entry)}\n`);
-      else printTable(entries);
+      else printTokens(entries);
     });
 
   dataOption(tokens.command('revoke'))
@@ -97,7 +98,7 @@ function timeOf(text: string): number {
   throw new CardanError('USAGE', `--expires takes 12h, 90d, or a time to come, not ${text}.`);
 }
 
-function printTable(entries: readonly TokenEntry[]): void {
+function printTokens(entries: readonly TokenEntry[]): void {
   if (entries.length === 0) {
     process.stderr.write('No token was made yet.\n');
     return;
@@ -109,13 +110,5 @@ function printTable(entries: readonly TokenEntry[]): void {
     createdAt,
     revokedAt !== null ? `revoked ${revokedAt}` : (expiresAt ?? 'never'),
   ]);
-  const table = [['ID', 'NAME', 'FOR', 'CREATED', 'ENDS'], ...cells];
-  const widths = table[0]!.map((_, column) => Math.max(...table.map((line) => line[column]!.length)));
-  for (const line of table)
-    process.stdout.write(
-      `${line
-        .map((cell, i) => cell.padEnd(widths[i]!))
-        .join('  ')
-        .trimEnd()}\n`,
-    );
+  printTable([['ID', 'NAME', 'FOR', 'CREATED', 'ENDS'], ...cells]);
 }

@@ -3,21 +3,14 @@ import { createReadStream, createWriteStream, type WriteStream } from 'node:fs';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { finished } from 'node:stream/promises';
-import { Option, type Command } from 'commander';
+import type { Command } from 'commander';
 import { CardanError, messageOf } from '@cardan/shared';
-import { CLOUD_DEFAULTS } from './config.ts';
 import type { Registered } from './fleet/fleet.ts';
 import { readRegistration, type Vehicle } from './fleet/vehicle.ts';
-import { RegistryClient } from './registry-client.ts';
-import { readToken } from './token-file.ts';
+import { registryClient, registryOptions, type RegistryOptions } from './registry-options.ts';
 
 /** Vehicles of one request: about a megabyte, and a second of the registry at the most. */
 const PART = 5000;
-
-interface RegistryOptions {
-  registry: string;
-  tokenFile?: string;
-}
 
 /** Adds `vehicles register | list | show`. */
 export function vehiclesCommand(program: Command): void {
@@ -31,7 +24,7 @@ export function vehiclesCommand(program: Command): void {
       const total: Registered = { created: 0, changed: 0, unchanged: 0 };
       const out = tokens === undefined ? undefined : await newFile(tokens);
       for await (const part of parts(registrations(path, out))) {
-        const { created, changed, unchanged } = await client(options).registerVehicles(part);
+        const { created, changed, unchanged } = await registryClient(options).registerVehicles(part);
         total.created += created;
         total.changed += changed;
         total.unchanged += unchanged;
@@ -45,7 +38,7 @@ export function vehiclesCommand(program: Command): void {
     .option('--filter <rsql>', 'only those that fit, for example "region==north;year=ge=2020"', '')
     .option('--json', 'one JSON line per vehicle')
     .action(async ({ filter, json = false, ...options }: ListOptions) => {
-      for await (const page of client(options).vehicles(filter))
+      for await (const page of registryClient(options).vehicles(filter))
         for (const vehicle of page)
           process.stdout.write(`${json ? JSON.stringify(vehicle) : lineOf(vehicle)}\n`);
     });
@@ -54,31 +47,13 @@ export function vehiclesCommand(program: Command): void {
     .description('Show a vehicle.')
     .argument('<id>')
     .action(async (id: string, options: RegistryOptions) => {
-      process.stdout.write(`${JSON.stringify(await client(options).vehicle(id), null, 2)}\n`);
+      process.stdout.write(`${JSON.stringify(await registryClient(options).vehicle(id), null, 2)}\n`);
     });
 }
 
 interface ListOptions extends RegistryOptions {
   filter: string;
   json?: boolean;
-}
-
-function registryOptions(command: Command): Command {
-  return command
-    .addOption(
-      new Option('--registry <url>', 'the registry')
-        .env('CARDAN_REGISTRY')
-        .default(`http://127.0.0.1:${CLOUD_DEFAULTS.registryPort}`),
-    )
-    .addOption(
-      new Option('--token-file <file>', 'file with the token that the registry takes').env(
-        'CARDAN_TOKEN_FILE',
-      ),
-    );
-}
-
-function client({ registry, tokenFile }: RegistryOptions): RegistryClient {
-  return new RegistryClient(registry, tokenFile === undefined ? undefined : readToken(tokenFile));
 }
 
 /** The lines of the file, checked here first, so that what is wrong is said with its line. Throws FILE_NOT_FOUND. */
