@@ -1,19 +1,17 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import {
   aborted,
   CardanError,
   checkVehicleId,
-  messageOf,
   mqttConnection,
   mqttOptions,
   numberBetween,
   portNumber,
   problemPrinter,
+  readGivenFile,
   runCommand,
   stopSignal,
-  systemCode,
   type MqttFiles,
 } from '@cardan/shared';
 import { Agent } from './agent.ts';
@@ -288,16 +286,7 @@ function readAttribute(text: string, before: Record<string, string>): Record<str
 }
 
 function readCampaignFile(path: string): Campaign {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (cause) {
-    throw new CardanError(
-      'FILE_NOT_FOUND',
-      `Cannot read the campaign ${path} (${systemCode(cause) ?? messageOf(cause)}).`,
-      { cause },
-    );
-  }
+  const bytes = readGivenFile(path, `the campaign ${path}`);
   try {
     return parseCampaign(bytes);
   } catch (error) {
@@ -307,17 +296,7 @@ function readCampaignFile(path: string): Campaign {
 }
 
 function readDbc(path: string): Dbc {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (cause) {
-    throw new CardanError(
-      'FILE_NOT_FOUND',
-      `Cannot read the DBC file ${path} (${systemCode(cause) ?? messageOf(cause)}).`,
-      { cause },
-    );
-  }
-  const dbc = parseDbc(bytes, path);
+  const dbc = parseDbc(readGivenFile(path, `the DBC file ${path}`), path);
   for (const { line, message } of dbc.warnings.slice(0, 20))
     process.stderr.write(`${path}:${line}: ${message}\n`);
   if (dbc.warnings.length > 20)

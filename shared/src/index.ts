@@ -24,4 +24,5 @@ export * from './model/scorer.ts';
 export * from './model/self-test.ts';
 export * from './mqtt-connection.ts';
 export * from './problems.ts';
+export * from './read-file.ts';
 export * from './replace-file.ts';

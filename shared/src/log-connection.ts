@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
 import { numberBetween } from './cli.ts';
-import { CardanError, messageOf, systemCode } from './errors.ts';
+import { CardanError } from './errors.ts';
+import { readGivenFile } from './read-file.ts';
 import type { Compression, KafkaSettings } from './event-log/kafka-settings.ts';
 
 /** Which log, and how to get into it, as options of a command line. Secrets come as files, never as arguments. */
@@ -104,15 +104,15 @@ function kafkaSettings(flags: LogFlags): KafkaSettings {
   const { kafkaCa, kafkaCert, kafkaKey, kafkaSasl, kafkaUser, kafkaPasswordFile } = flags;
   if (kafkaCa !== undefined || kafkaCert !== undefined || kafkaKey !== undefined)
     settings.tls = {
-      ...(kafkaCa === undefined ? {} : { ca: read(kafkaCa) }),
-      ...(kafkaCert === undefined ? {} : { cert: read(kafkaCert) }),
-      ...(kafkaKey === undefined ? {} : { key: read(kafkaKey) }),
+      ...(kafkaCa === undefined ? {} : { ca: readGivenFile(kafkaCa) }),
+      ...(kafkaCert === undefined ? {} : { cert: readGivenFile(kafkaCert) }),
+      ...(kafkaKey === undefined ? {} : { key: readGivenFile(kafkaKey) }),
     };
   else if (flags.kafkaTls) settings.tls = true;
   if (kafkaSasl !== undefined) {
     if (kafkaUser === undefined || kafkaPasswordFile === undefined)
       throw new CardanError('USAGE', '--kafka-sasl needs --kafka-user and --kafka-password-file.');
-    const password = read(kafkaPasswordFile).toString('utf8').trimEnd();
+    const password = readGivenFile(kafkaPasswordFile).toString('utf8').trimEnd();
     settings.sasl = { mechanism: kafkaSasl, username: kafkaUser, password };
   }
   if (flags.kafkaCompression !== undefined) settings.compression = flags.kafkaCompression;
@@ -121,16 +121,4 @@ function kafkaSettings(flags: LogFlags): KafkaSettings {
   if (flags.kafkaRetentionDays !== undefined)
     settings.retentionMs = Math.round(flags.kafkaRetentionDays * DAY_MS);
   return settings;
-}
-
-function read(path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new CardanError(
-      'FILE_NOT_FOUND',
-      `Cannot read ${path} (${systemCode(cause) ?? messageOf(cause)}).`,
-      { cause },
-    );
-  }
 }

@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
-import { CardanError, messageOf, systemCode } from './errors.ts';
+import { readGivenFile } from './read-file.ts';
 
 /** How to get in at a broker, as options of a command line. Secrets come as files, never as arguments. */
 export interface MqttFiles {
@@ -40,23 +39,12 @@ export function mqttOptions(command: Command, { embedded = false } = {}): Comman
 
 /** Reads the files. Throws FILE_NOT_FOUND, naming the file. */
 export function mqttConnection(files: MqttFiles): MqttConnection {
-  const read = (path: string) => {
-    try {
-      return readFileSync(path);
-    } catch (cause) {
-      throw new CardanError(
-        'FILE_NOT_FOUND',
-        `Cannot read ${path} (${systemCode(cause) ?? messageOf(cause)}).`,
-        { cause },
-      );
-    }
-  };
   const connection: MqttConnection = {};
   if (files.mqttUser !== undefined) connection.username = files.mqttUser;
   if (files.mqttPasswordFile !== undefined)
-    connection.password = Buffer.from(read(files.mqttPasswordFile).toString('utf8').trimEnd());
-  if (files.mqttCa !== undefined) connection.ca = read(files.mqttCa);
-  if (files.mqttCert !== undefined) connection.cert = read(files.mqttCert);
-  if (files.mqttKey !== undefined) connection.key = read(files.mqttKey);
+    connection.password = Buffer.from(readGivenFile(files.mqttPasswordFile).toString('utf8').trimEnd());
+  if (files.mqttCa !== undefined) connection.ca = readGivenFile(files.mqttCa);
+  if (files.mqttCert !== undefined) connection.cert = readGivenFile(files.mqttCert);
+  if (files.mqttKey !== undefined) connection.key = readGivenFile(files.mqttKey);
   return connection;
 }

@@ -16,6 +16,7 @@ import {
   CardanError,
   ensureDataDir,
   messageOf,
+  readGivenFile,
   systemCode,
   type MqttConnection,
 } from '@cardan/shared';
@@ -215,17 +216,7 @@ export class Fleet {
   }
 
   private async addReplay({ path, dbcPath, vssPath }: NonNullable<FleetOptions['replay']>): Promise<void> {
-    let bytes: Buffer;
-    try {
-      bytes = readFileSync(dbcPath);
-    } catch (cause) {
-      throw new CardanError(
-        'FILE_NOT_FOUND',
-        `Cannot read the DBC file ${dbcPath} (${systemCode(cause) ?? messageOf(cause)}).`,
-        { cause },
-      );
-    }
-    const dbc = parseDbc(bytes, dbcPath);
+    const dbc = parseDbc(readGivenFile(dbcPath, `the DBC file ${dbcPath}`), dbcPath);
     const map = vssPath === undefined ? mapAllSignals(dbc) : readVssMap(vssPath, dbc);
     const vehicle = `replay-${basename(path, extname(path)).replace(/[^A-Za-z0-9_.-]/g, '-')}`.slice(0, 64);
     const source = new CandumpSource({ path, speed: this.options.speedup });

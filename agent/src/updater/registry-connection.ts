@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { Option, type Command } from 'commander';
-import { CardanError, messageOf, systemCode } from '@cardan/shared';
+import { CardanError, readGivenFile } from '@cardan/shared';
 import { httpGetAs, type HttpGet } from './http-get.ts';
 
 /** How the car says who it is at the registry, as options of a command line. Secrets come as files, never as arguments. */
@@ -46,21 +45,11 @@ export function registryGet(registryUrl: string, files: RegistryFiles): HttpGet 
     );
   return httpGetAs({
     origin: new URL(registryUrl).origin,
-    ...(registryCa === undefined ? {} : { ca: read(registryCa) }),
-    ...(registryCert === undefined ? {} : { cert: read(registryCert) }),
-    ...(registryKey === undefined ? {} : { key: read(registryKey) }),
-    ...(registryTokenFile === undefined ? {} : { token: read(registryTokenFile).toString('utf8').trim() }),
+    ...(registryCa === undefined ? {} : { ca: readGivenFile(registryCa) }),
+    ...(registryCert === undefined ? {} : { cert: readGivenFile(registryCert) }),
+    ...(registryKey === undefined ? {} : { key: readGivenFile(registryKey) }),
+    ...(registryTokenFile === undefined
+      ? {}
+      : { token: readGivenFile(registryTokenFile).toString('utf8').trim() }),
   });
-}
-
-function read(path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new CardanError(
-      'FILE_NOT_FOUND',
-      `Cannot read ${path} (${systemCode(cause) ?? messageOf(cause)}).`,
-      { cause },
-    );
-  }
 }
