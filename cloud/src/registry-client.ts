@@ -3,6 +3,7 @@ import { type CampaignRef, CardanError, messageOf, type ModelManifest, type Mode
 import type { Registered } from './fleet/fleet.ts';
 import type { Vehicle } from './fleet/vehicle.ts';
 import type { ToldEvent } from './rollout/explain.ts';
+import type { ModelSummary } from './registry/model-projection.ts';
 import type { Waiting } from './registry/tuf-repository.ts';
 import type { RolloutRequest } from './rollout/plan.ts';
 import type { RolloutView } from './rollout/rollout-service.ts';
@@ -23,17 +24,7 @@ export interface CampaignEntry {
 }
 
 /** A version, as the registry lists it. */
-export interface VersionEntry {
-  version: string;
-  createdAt: string;
-  publishedAt: string;
-  signalSet: string;
-  manifestSha256: string;
-  rows: number;
-  threshold: number;
-  aliases: string[];
-  tags: Record<string, string>;
-}
+export type VersionEntry = Omit<ModelSummary, 'n'>;
 
 /** A model with its newest versions, oldest first. */
 export interface ModelEntry {

@@ -1,13 +1,12 @@
 import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply } from 'fastify';
-import { CardanError } from '@cardan/shared';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Vehicle } from '../fleet/vehicle.ts';
 import { parseFilter, type VehicleAttributes, type VehicleFilter } from '../rollout/filter.ts';
 import { jsonLines, LINES_TYPE } from './json-lines.ts';
+import { cursorOf, keyIn, PAGE_DEFAULT, variesByAccept, wantsLines } from './page.ts';
 import * as schema from './vehicle-schemas.ts';
 
-const PAGE_DEFAULT = 100;
 /** A page that finds little ends after so many vehicles: 0.1 s of work. */
 const LOOKED_AT_MAX = 20_000;
 /** A million vehicles. */
@@ -29,10 +28,9 @@ export function fleetRoutes(server: FastifyInstance, { fleet }: { fleet: Fleet }
     async (request, reply) => {
       const { filter = '', limit, cursor } = request.query;
       const fits = parseFilter(filter);
-      const after = cursor === undefined ? '' : idIn(cursor);
-      reply.header('vary', 'Accept');
-      if (request.headers.accept?.includes(LINES_TYPE))
-        return sendLines(reply, allThatFit(fleet, fits, after));
+      const after = cursor === undefined ? '' : keyIn(cursor);
+      variesByAccept(reply);
+      if (wantsLines(request)) return sendLines(reply, allThatFit(fleet, fits, after));
       return reply.send(await pageOf(fleet, fits, after, limit ?? PAGE_DEFAULT));
     },
   );
@@ -121,19 +119,4 @@ async function* allThatFit(fleet: Fleet, fits: VehicleFilter, after: string): As
 
 function sendLines(reply: FastifyReply, lines: AsyncGenerator<string>): FastifyReply {
   return reply.type(LINES_TYPE).send(Readable.from(lines));
-}
-
-// Opaque, so that it may come to hold something else.
-function cursorOf(id: string): string {
-  return Buffer.from(JSON.stringify([id])).toString('base64url');
-}
-
-function idIn(cursor: string): string {
-  try {
-    const [id] = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as unknown[];
-    if (typeof id === 'string') return id;
-  } catch {
-    // Not one of ours.
-  }
-  throw new CardanError('CURSOR_INVALID', 'The cursor is not one of this list. Begin without one.');
 }

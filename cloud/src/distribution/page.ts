@@ -1,12 +1,12 @@
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { CardanError } from '@cardan/shared';
+import { LINES_TYPE } from './json-lines.ts';
 
 /** Entries of a page, unless `limit` says less or more. */
-const PAGE_DEFAULT = 100;
+export const PAGE_DEFAULT = 100;
 /** With it a page stays some hundred kilobytes. */
 export const PAGE_MAX = 1000;
-export const LINES_TYPE = 'application/x-ndjson';
 
 /** As the query of every list. */
 export interface PageQuery {
@@ -37,7 +37,7 @@ export function sendList<T>(
 ): FastifyReply {
   const { limit, cursor } = request.query as PageQuery;
   const entries = list.after(cursor === undefined ? undefined : keyIn(cursor));
-  reply.header('vary', [reply.getHeader('vary'), 'Accept'].flat().filter(Boolean).join(', '));
+  variesByAccept(reply);
   if (wantsLines(request))
     return reply.type(LINES_TYPE).send(Readable.from(lines(entries, list.show, limit ?? Infinity)));
   const size = limit ?? PAGE_DEFAULT;
@@ -71,18 +71,24 @@ function* lines<T>(entries: Iterable<T>, show: (entry: T) => unknown, limit: num
   }
 }
 
+/** What is answered depends on the `Accept` of the request, beside what it may depend on already. */
+export function variesByAccept(reply: FastifyReply): void {
+  reply.header('vary', [reply.getHeader('vary'), 'Accept'].flat().filter(Boolean).join(', '));
+}
+
 /** Whether lines were asked for by name; who takes anything gets a page. */
-function wantsLines(request: FastifyRequest): boolean {
+export function wantsLines(request: FastifyRequest): boolean {
   const accepted = (request.headers.accept ?? '').split(',').map((type) => type.split(';', 1)[0]!.trim());
   return accepted.includes(LINES_TYPE);
 }
 
 // Opaque, so that it may come to hold something else.
-function cursorOf(key: string): string {
+export function cursorOf(key: string): string {
   return Buffer.from(JSON.stringify([key])).toString('base64url');
 }
 
-function keyIn(cursor: string): string {
+/** Throws CURSOR_INVALID. */
+export function keyIn(cursor: string): string {
   try {
     const [key] = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as unknown[];
     if (typeof key === 'string') return key;

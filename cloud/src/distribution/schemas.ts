@@ -1,5 +1,6 @@
 import type { FastifySchema } from 'fastify';
-import { LINES_TYPE, PAGE_MAX } from './page.ts';
+import { LINES_TYPE } from './json-lines.ts';
+import { PAGE_MAX } from './page.ts';
 
 /** What the routes take and give, as JSON Schema: fastify checks by it, and the OpenAPI document is made of it. */
 
