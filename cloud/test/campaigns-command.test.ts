@@ -1,47 +1,19 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 import { campaignDocument } from './registry/campaign-fixture.ts';
-import {
-  removeTempDirs,
-  tempDir,
-  testRegistry,
-  type TestRegistry,
-  type TestRegistryOptions,
-} from './registry/registry-fixture.ts';
+import { tempDir, closeRegistries, openRegistry } from './registry/registry-fixture.ts';
+import { runCommand } from './run-command.ts';
 
-const CLOUD = fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta.url));
+afterEach(closeRegistries);
 
-const open: TestRegistry[] = [];
-async function registry(options?: TestRegistryOptions): Promise<TestRegistry> {
-  const service = await testRegistry(options);
-  open.push(service);
-  return service;
-}
-afterEach(async () => {
-  for (const service of open.splice(0)) await service.close();
-  removeTempDirs();
-});
-
-/** Runs `cardan-cloud campaigns …`. */
-async function campaigns(args: string[], input = ''): Promise<{ code: number; out: string; err: string }> {
-  const child = spawn(process.execPath, [CLOUD, 'campaigns', ...args]);
-  let [out, err] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => (out += data.toString('utf8')));
-  child.stderr.on('data', (data: Buffer) => (err += data.toString('utf8')));
-  child.stdin.end(input);
-  const [code] = (await once(child, 'close')) as [number];
-  return { code, out, err };
-}
+const campaigns = (args: string[], input?: string) => runCommand(['campaigns', ...args], input);
 
 test(
   'a campaign is published, listed, shown and withdrawn from the command line',
   { timeout: 60_000 },
   async () => {
-    const { url } = await registry({ token: 'secret' });
+    const { url } = await openRegistry({ token: 'secret' });
     const dir = tempDir();
     const token = join(dir, 'token');
     writeFileSync(token, 'secret\n');
@@ -72,7 +44,7 @@ test(
 );
 
 test('it says what is wrong', { timeout: 60_000 }, async () => {
-  const { url } = await registry({ token: 'secret' });
+  const { url } = await openRegistry({ token: 'secret' });
   const dir = tempDir();
   const file = join(dir, 'speed.json');
   writeFileSync(file, JSON.stringify(campaignDocument()));

@@ -1,36 +1,18 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 import { cloudEvent, eventToRecord } from '@cardan/shared';
 import { COLUMNS, publish, testModel } from './registry/model-fixture.ts';
-import { removeTempDirs, tempDir, testRegistry, type TestRegistry } from './registry/registry-fixture.ts';
+import { tempDir, type TestRegistry, closeRegistries, openRegistry } from './registry/registry-fixture.ts';
+import { runCommand } from './run-command.ts';
 
-const CLOUD = fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta.url));
+afterEach(closeRegistries);
 
-const open: TestRegistry[] = [];
-afterEach(async () => {
-  for (const service of open.splice(0)) await service.close();
-  removeTempDirs();
-});
-
-/** Runs `cardan-cloud rollouts …`. */
-async function rollouts(args: string[], input = ''): Promise<{ code: number; out: string; err: string }> {
-  const child = spawn(process.execPath, [CLOUD, 'rollouts', ...args]);
-  let [out, err] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => (out += data.toString('utf8')));
-  child.stderr.on('data', (data: Buffer) => (err += data.toString('utf8')));
-  child.stdin.end(input);
-  const [code] = (await once(child, 'close')) as [number];
-  return { code, out, err };
-}
+const rollouts = (args: string[], input?: string) => runCommand(['rollouts', ...args], input);
 
 /** A registry with two versions, the second of which all vehicles should run, and some vehicles. */
 async function registry(): Promise<TestRegistry> {
-  const service = await testRegistry();
-  open.push(service);
+  const service = await openRegistry();
   await publish(service.url, testModel('1'));
   await publish(service.url, testModel('2'));
   const vehicles = Array.from({ length: 8 }, (_, i) => `van-${i}`);

@@ -1,10 +1,6 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 import { removeTempDirs, tempDir, type TestRegistry, testRegistry } from './registry/registry-fixture.ts';
-
-const CLOUD = fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta.url));
+import { runCommand } from './run-command.ts';
 
 let registry: TestRegistry | undefined;
 afterEach(async () => {
@@ -13,15 +9,7 @@ afterEach(async () => {
   removeTempDirs();
 });
 
-/** Runs `cardan-cloud tokens …`. */
-async function tokens(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const child = spawn(process.execPath, [CLOUD, 'tokens', ...args]);
-  let [out, err] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => (out += data.toString('utf8')));
-  child.stderr.on('data', (data: Buffer) => (err += data.toString('utf8')));
-  const [code] = (await once(child, 'close')) as [number];
-  return { code, out, err };
-}
+const tokens = (...args: string[]) => runCommand(['tokens', ...args]);
 
 test('a token is made, listed and revoked beside a registry that runs', { timeout: 60_000 }, async () => {
   // The fixture's folder of the registry is where the command looks for it.

@@ -1,36 +1,18 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
-import { removeTempDirs, tempDir, testRegistry, type TestRegistry } from './registry/registry-fixture.ts';
+import { tempDir, closeRegistries, openRegistry } from './registry/registry-fixture.ts';
+import { runCommand } from './run-command.ts';
 
-const CLOUD = fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta.url));
+afterEach(closeRegistries);
 
-const open: TestRegistry[] = [];
-afterEach(async () => {
-  for (const service of open.splice(0)) await service.close();
-  removeTempDirs();
-});
-
-/** Runs `cardan-cloud vehicles …`. */
-async function vehicles(args: string[], input = ''): Promise<{ code: number; out: string; err: string }> {
-  const child = spawn(process.execPath, [CLOUD, 'vehicles', ...args]);
-  let [out, err] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => (out += data.toString('utf8')));
-  child.stderr.on('data', (data: Buffer) => (err += data.toString('utf8')));
-  child.stdin.end(input);
-  const [code] = (await once(child, 'close')) as [number];
-  return { code, out, err };
-}
+const vehicles = (args: string[], input?: string) => runCommand(['vehicles', ...args], input);
 
 test(
   'vehicles are registered from a file, with tokens for the cars, and listed',
   { timeout: 60_000 },
   async () => {
-    const registry = await testRegistry({ token: 'secret' });
-    open.push(registry);
+    const registry = await openRegistry({ token: 'secret' });
     const dir = tempDir();
     writeFileSync(join(dir, 'token'), 'secret\n');
     const at = ['--registry', registry.url, '--token-file', join(dir, 'token')];

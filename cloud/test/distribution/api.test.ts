@@ -2,23 +2,9 @@ import { afterEach, expect, test } from 'vitest';
 import { eventToRecord, cloudEvent, recordToEvent } from '@cardan/shared';
 import { startRegistry } from '../../src/distribution/start-registry.ts';
 import { COLUMNS, OTHER_COLUMNS, publish, sha256, testModel } from '../registry/model-fixture.ts';
-import {
-  removeTempDirs,
-  type TestRegistry,
-  testRegistry,
-  type TestRegistryOptions,
-} from '../registry/registry-fixture.ts';
+import { closeRegistries, openRegistry } from '../registry/registry-fixture.ts';
 
-const open: TestRegistry[] = [];
-async function registry(options?: TestRegistryOptions): Promise<TestRegistry> {
-  const service = await testRegistry(options);
-  open.push(service);
-  return service;
-}
-afterEach(async () => {
-  for (const service of open.splice(0)) await service.close();
-  removeTempDirs();
-});
+afterEach(closeRegistries);
 
 async function problem(answer: Response): Promise<{ status: number; code: string }> {
   expect(answer.headers.get('content-type')).toContain('application/problem+json');
@@ -29,7 +15,7 @@ const octets = { 'content-type': 'application/octet-stream' };
 const json = { 'content-type': 'application/json' };
 
 test('a blob is stored once, and only under its own hash', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const bytes = Buffer.from('weights');
   const put = (hash: string) =>
     fetch(`${url}/v1/blobs/${hash}`, { method: 'PUT', body: bytes, headers: octets });
@@ -57,7 +43,7 @@ test('a blob is stored once, and only under its own hash', async () => {
 });
 
 test('an upload may be large, but one that does not end is cut off at 64 MiB', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const large = Buffer.alloc(5_000_000, 'x');
   const put = await fetch(`${url}/v1/blobs/${sha256(large)}`, {
     method: 'PUT',
@@ -84,7 +70,7 @@ test('an upload may be large, but one that does not end is cut off at 64 MiB', a
 });
 
 test('publishing makes the version known, signed and decided', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const model = testModel('1');
   expect(await publish(url, model)).toBe(201);
 
@@ -139,7 +125,7 @@ test('publishing makes the version known, signed and decided', async () => {
 });
 
 test('a version never changes: the same bytes again are fine, others are not', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const model = testModel('1');
   expect(await publish(url, model)).toBe(201);
   expect(await publish(url, model)).toBe(200);
@@ -153,7 +139,7 @@ test('a version never changes: the same bytes again are fine, others are not', a
 });
 
 test('what cannot be a version is refused with a code', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const { manifestBytes } = testModel('1');
   const post = (body: Buffer | string, name = 'anomaly') =>
     fetch(`${url}/v1/models/${name}/versions`, { method: 'POST', body, headers: json });
@@ -168,7 +154,7 @@ test('what cannot be a version is refused with a code', async () => {
 });
 
 test('only signed files can be fetched as targets, by their hashed names', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const model = testModel('1');
   await publish(url, model);
   const hash = sha256(model.weightsBytes);
@@ -192,7 +178,7 @@ test('only signed files can be fetched as targets, by their hashed names', async
 });
 
 test('metadata: numbered files may be cached for ever, the timestamp never, and nothing else is served', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const get = (file: string) => fetch(`${url}/v1/tuf/${file}`);
   expect((await get('1.root.json')).headers.get('cache-control')).toContain('immutable');
   expect((await get('timestamp.json')).headers.get('cache-control')).toBe('no-cache');
@@ -203,7 +189,7 @@ test('metadata: numbered files may be cached for ever, the timestamp never, and 
 });
 
 test('a vehicle polls for what it should run; an unchanged answer has no body', async () => {
-  const { url, log } = await registry();
+  const { url, log } = await openRegistry();
   const desired = (vehicle: string, query = '', headers = {}) =>
     fetch(`${url}/v1/vehicles/${vehicle}/desired${query}`, { headers });
   expect(await (await desired('car-1')).json()).toEqual({ generation: 0, active: null });
@@ -230,7 +216,7 @@ test('a vehicle polls for what it should run; an unchanged answer has no body', 
 });
 
 test('a training is requested through the log', async () => {
-  const { url, log } = await registry();
+  const { url, log } = await openRegistry();
   const post = (body: string) => fetch(`${url}/v1/trainings`, { method: 'POST', body, headers: json });
   const answer = await post(JSON.stringify({ signalSet: COLUMNS.id, reason: 'drift' }));
   expect(answer.status).toBe(202);
@@ -251,7 +237,7 @@ test('a training is requested through the log', async () => {
 });
 
 test('with a token whoever manages needs it, and nothing is taken in without', async () => {
-  const { url } = await registry({ token: 'secret' });
+  const { url } = await openRegistry({ token: 'secret' });
   const bytes = Buffer.from('weights');
   const put = (headers: Record<string, string>) =>
     fetch(`${url}/v1/blobs/${sha256(bytes)}`, {
@@ -274,7 +260,7 @@ test('with a token whoever manages needs it, and nothing is taken in without', a
 });
 
 test('it does not listen to the network without a token', async () => {
-  const { log, dir } = await registry();
+  const { log, dir } = await openRegistry();
   const start = startRegistry({
     log,
     mqttUrl: 'mqtt://127.0.0.1:1',
@@ -290,7 +276,7 @@ test('it does not listen to the network without a token', async () => {
 });
 
 test('a port that is taken is said, and nothing is left running', async () => {
-  const { log, dir, url } = await registry();
+  const { log, dir, url } = await openRegistry();
   const start = startRegistry({
     log,
     mqttUrl: 'mqtt://127.0.0.1:1',

@@ -1,16 +1,7 @@
 import { afterEach, expect, test } from 'vitest';
-import { removeTempDirs, tempDir, type TestRegistry, testRegistry } from '../registry/registry-fixture.ts';
+import { tempDir, closeRegistries, openRegistry } from '../registry/registry-fixture.ts';
 
-const open: TestRegistry[] = [];
-async function registry(options: Parameters<typeof testRegistry>[0]): Promise<TestRegistry> {
-  const service = await testRegistry(options);
-  open.push(service);
-  return service;
-}
-afterEach(async () => {
-  for (const service of open.splice(0)) await service.close();
-  removeTempDirs();
-});
+afterEach(closeRegistries);
 
 function training(url: string, key: string, reason = 'drift', token?: string): Promise<Response> {
   return fetch(`${url}/v1/trainings`, {
@@ -26,7 +17,7 @@ function training(url: string, key: string, reason = 'drift', token?: string): P
 
 test('a request that comes again with its key is done once, also after a restart', async () => {
   const dir = tempDir();
-  const before = await registry({ dir });
+  const before = await openRegistry({ dir });
   const first = await training(before.url, 'key-1');
   expect([first.status, first.headers.get('idempotency-replayed')]).toEqual([202, null]);
   const answer: unknown = await first.json();
@@ -34,9 +25,8 @@ test('a request that comes again with its key is done once, also after a restart
   expect([again.status, again.headers.get('idempotency-replayed')]).toEqual([202, 'true']);
   expect(await again.json()).toEqual(answer);
   await before.close();
-  open.splice(0);
 
-  const after = await registry({ dir });
+  const after = await openRegistry({ dir });
   expect(await (await training(after.url, 'key-1')).json()).toEqual(answer);
   expect(await (await training(after.url, 'key-2')).json()).not.toEqual(answer);
   let records = 0;
@@ -46,7 +36,7 @@ test('a request that comes again with its key is done once, also after a restart
 });
 
 test('a key with another request is refused', async () => {
-  const { url } = await registry({});
+  const { url } = await openRegistry({});
   expect((await training(url, 'key')).status).toBe(202);
   const other = await training(url, 'key', 'another reason');
   expect([other.status, await other.json()]).toEqual([
@@ -57,7 +47,7 @@ test('a key with another request is refused', async () => {
 });
 
 test('of requests at the same moment one is done, the others get its answer or wait', async () => {
-  const { url, log } = await registry({});
+  const { url, log } = await openRegistry({});
   const statuses = (await Promise.all(Array.from({ length: 8 }, () => training(url, 'key')))).map(
     ({ status }) => status,
   );
@@ -70,7 +60,7 @@ test('of requests at the same moment one is done, the others get its answer or w
 });
 
 test('a failure is not kept: nothing was done, so it can be done again', async () => {
-  const { url } = await registry({});
+  const { url } = await openRegistry({});
   const post = (body: string) =>
     fetch(`${url}/v1/campaigns`, {
       method: 'POST',
@@ -84,7 +74,7 @@ test('a failure is not kept: nothing was done, so it can be done again', async (
 
 test('an answer is kept for a day', async () => {
   let now = Date.UTC(2026, 0, 1);
-  const { url } = await registry({ clock: () => now });
+  const { url } = await openRegistry({ clock: () => now });
   const first: unknown = await (await training(url, 'key')).json();
   now += 23 * 3_600_000;
   expect(await (await training(url, 'key')).json()).toEqual(first);

@@ -5,20 +5,15 @@ import { openAccessDatabase } from '../../src/distribution/access-database.ts';
 import type { Role } from '../../src/distribution/access.ts';
 import { TokenStore } from '../../src/distribution/token-store.ts';
 import { COLUMNS, publish, testModel } from '../registry/model-fixture.ts';
-import { removeTempDirs, testRegistry, type TestRegistry } from '../registry/registry-fixture.ts';
+import { type TestRegistry, closeRegistries, openRegistry } from '../registry/registry-fixture.ts';
 
-const open: TestRegistry[] = [];
 async function registry(versions = 2): Promise<TestRegistry> {
-  const service = await testRegistry();
-  open.push(service);
+  const service = await openRegistry();
   for (let version = 1; version <= versions; version++)
     await publish(service.url, testModel(String(version)));
   return service;
 }
-afterEach(async () => {
-  for (const service of open.splice(0)) await service.close();
-  removeTempDirs();
-});
+afterEach(closeRegistries);
 
 async function json(url: string, init?: RequestInit): Promise<{ status: number; body: unknown }> {
   const answer = await fetch(url, init);

@@ -2,23 +2,9 @@ import { createHash } from 'node:crypto';
 import { afterEach, expect, test } from 'vitest';
 import { recordToEvent } from '@cardan/shared';
 import { COLUMNS, publish, testModel } from '../registry/model-fixture.ts';
-import {
-  removeTempDirs,
-  type TestRegistry,
-  testRegistry,
-  type TestRegistryOptions,
-} from '../registry/registry-fixture.ts';
+import { closeRegistries, openRegistry } from '../registry/registry-fixture.ts';
 
-const open: TestRegistry[] = [];
-async function registry(options?: TestRegistryOptions): Promise<TestRegistry> {
-  const service = await testRegistry(options);
-  open.push(service);
-  return service;
-}
-afterEach(async () => {
-  for (const service of open.splice(0)) await service.close();
-  removeTempDirs();
-});
+afterEach(closeRegistries);
 
 interface ListedVehicle {
   id: string;
@@ -47,7 +33,7 @@ async function list(url: string, query = ''): Promise<{ vehicles: ListedVehicle[
 }
 
 test('vehicles are registered one by one, as a list, or as lines', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const one = await send(`${url}/v1/vehicles`, 'POST', { id: 'car-1', attributes: { region: 'north' } });
   expect([one.status, await one.json()]).toEqual([201, { created: 1, changed: 0, unchanged: 0 }]);
   const again = await send(`${url}/v1/vehicles`, 'POST', [
@@ -69,7 +55,7 @@ test('vehicles are registered one by one, as a list, or as lines', async () => {
 });
 
 test('the list is filtered, comes in pages, or as a stream of all', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const lines = Array.from({ length: 2345 }, (_, i) =>
     JSON.stringify({ id: `car-${String(i).padStart(4, '0')}`, attributes: { even: String(i % 2 === 0) } }),
   );
@@ -96,7 +82,7 @@ test('the list is filtered, comes in pages, or as a stream of all', async () => 
 });
 
 test('a vehicle is shown, changed and forgotten', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   await send(`${url}/v1/vehicles`, 'POST', { id: 'car-1', attributes: { a: '1', b: '2' } });
   const changed = await send(`${url}/v1/vehicles/car-1`, 'PATCH', { attributes: { a: null, c: '3' } });
   expect(await changed.json()).toMatchObject({ id: 'car-1', attributes: { b: '2', c: '3' } });
@@ -108,7 +94,7 @@ test('a vehicle is shown, changed and forgotten', async () => {
 
 test('a poll is answered once per generation, and says that the car is there', async () => {
   const now = Date.parse('2026-03-01T12:00:00Z');
-  const { url } = await registry({ clock: () => now });
+  const { url } = await openRegistry({ clock: () => now });
   await publish(url, testModel('1'));
   await send(`${url}/v1/vehicles`, 'POST', { id: 'car-1', signalSet: COLUMNS.id });
   const poll = (vehicle: string, headers: Record<string, string> = {}) =>
@@ -125,7 +111,7 @@ test('a poll is answered once per generation, and says that the car is there', a
 });
 
 test('a car with a token must show it, and sees only what is its own', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const tokenSha256 = createHash('sha256').update('secret').digest('hex');
   await send(`${url}/v1/vehicles`, 'POST', [{ id: 'car-1', tokenSha256 }, { id: 'car-2' }]);
   const poll = (vehicle: string, token?: string) =>
@@ -141,7 +127,7 @@ test('a car with a token must show it, and sees only what is its own', async () 
 });
 
 test('what a car says over HTTP is the event that it would be over MQTT', async () => {
-  const { url, log } = await registry();
+  const { url, log } = await openRegistry();
   const report = {
     time: '2026-03-01T11:00:00.000Z',
     observedGeneration: 4,

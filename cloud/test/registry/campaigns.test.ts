@@ -5,24 +5,9 @@ import type { LogRecord } from '@cardan/shared/event-log';
 import { CampaignProjection } from '../../src/registry/campaign-projection.ts';
 import { campaignDocument, publishCampaign, withdrawCampaign } from './campaign-fixture.ts';
 import { COLUMNS, publish, testModel } from './model-fixture.ts';
-import {
-  removeTempDirs,
-  tempDir,
-  testRegistry,
-  type TestRegistry,
-  type TestRegistryOptions,
-} from './registry-fixture.ts';
+import { tempDir, closeRegistries, openRegistry } from './registry-fixture.ts';
 
-const open: TestRegistry[] = [];
-async function registry(options?: TestRegistryOptions): Promise<TestRegistry> {
-  const service = await testRegistry(options);
-  open.push(service);
-  return service;
-}
-afterEach(async () => {
-  for (const service of open.splice(0)) await service.close();
-  removeTempDirs();
-});
+afterEach(closeRegistries);
 
 async function json(url: string): Promise<unknown> {
   return (await fetch(url)).json();
@@ -47,7 +32,7 @@ async function targets(url: string): Promise<Record<string, SignedTarget>> {
 }
 
 test('a published campaign is signed, served and desired by the vehicles that it names', async () => {
-  const { url, log } = await registry();
+  const { url, log } = await openRegistry();
   const document = campaignDocument({ vehicles: { ids: ['van-*'] } });
   expect(await publishCampaign(url, document)).toBe(201);
   const bytes = Buffer.from(JSON.stringify(document));
@@ -85,7 +70,7 @@ test('a published campaign is signed, served and desired by the vehicles that it
 });
 
 test('a version never changes; the same one again is fine', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   expect(await publishCampaign(url, campaignDocument())).toBe(201);
   expect(await publishCampaign(url, campaignDocument())).toBe(200);
   expect(await publishCampaign(url, campaignDocument({ name: 'Other' }))).toBe(409);
@@ -93,7 +78,7 @@ test('a version never changes; the same one again is fine', async () => {
 });
 
 test('a new version takes the place of the old one, and an old one may come back', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   await publishCampaign(url, campaignDocument());
   await publishCampaign(url, campaignDocument({ version: '2' }));
   expect(Object.keys(await targets(url))).toEqual(['campaigns/speed/2.json']);
@@ -104,7 +89,7 @@ test('a new version takes the place of the old one, and an old one may come back
 });
 
 test('a withdrawn campaign is neither desired nor signed nor served to cars, but can still be read', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   await publishCampaign(url, campaignDocument());
   const { sha256 } = (await targets(url))['campaigns/speed/1.json']!.hashes;
   expect(await withdrawCampaign(url, 'speed')).toBe(204);
@@ -118,7 +103,7 @@ test('a withdrawn campaign is neither desired nor signed nor served to cars, but
 });
 
 test('only the vehicles that a change concerns are told of it', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   await publishCampaign(url, campaignDocument({ vehicles: { ids: ['van-*'] } }));
   await publishCampaign(url, campaignDocument({ version: '2', vehicles: { ids: ['car-*'] } }));
   expect(await desired(url, 'van-1')).toEqual({ generation: 2, active: null, campaigns: [] });
@@ -131,7 +116,7 @@ test('only the vehicles that a change concerns are told of it', async () => {
 });
 
 test('decisions on models and campaigns count in one generation', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   await publishCampaign(url, campaignDocument());
   await publish(url, testModel('1'));
   expect(await desired(url, 'car-1')).toEqual({
@@ -148,7 +133,7 @@ test('decisions on models and campaigns count in one generation', async () => {
 });
 
 test('models and campaigns that are published at the same moment are all signed in the end', async () => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const ids = ['a', 'b', 'c', 'd'];
   await Promise.all(
     ids.flatMap((id, i) => [
@@ -167,7 +152,7 @@ test('models and campaigns that are published at the same moment are all signed 
 
 test('a fleet has a bounded number of campaigns at once', async () => {
   const dir = tempDir();
-  const first = await registry({ dir });
+  const first = await openRegistry({ dir });
   const events = Array.from({ length: 1000 }, (_, i) =>
     eventToRecord(
       `c${i}`,
@@ -188,7 +173,7 @@ test('a fleet has a bounded number of campaigns at once', async () => {
 
 test('after a restart everything is as before, and nothing is signed anew', async () => {
   const dir = tempDir();
-  const first = await registry({ dir });
+  const first = await openRegistry({ dir });
   await publish(first.url, testModel('1'));
   await publishCampaign(first.url, campaignDocument());
   await publishCampaign(first.url, campaignDocument({ id: 'gone' }));
@@ -198,8 +183,7 @@ test('after a restart everything is as before, and nothing is signed anew', asyn
     await json(`${first.url}/v1/tuf/timestamp.json`),
   ];
   await first.close();
-  open.splice(0);
-  const { url } = await registry({ dir });
+  const { url } = await openRegistry({ dir });
   expect(await json(`${url}/v1/campaigns`)).toEqual(list);
   expect(await json(`${url}/v1/tuf/timestamp.json`)).toEqual(signed);
   await publishCampaign(url, campaignDocument({ version: '2' }));
@@ -219,7 +203,7 @@ test.each([
     'bytes',
   ],
 ])('%s is refused, with the place', async (_what, changes, place) => {
-  const { url } = await registry();
+  const { url } = await openRegistry();
   const answer = await fetch(`${url}/v1/campaigns`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -235,13 +219,13 @@ test.each([
 });
 
 test('publishing and withdrawing need the token', async () => {
-  const { url } = await registry({ token: 'secret' });
+  const { url } = await openRegistry({ token: 'secret' });
   expect(await publishCampaign(url, campaignDocument())).toBe(401);
   expect(await withdrawCampaign(url, 'speed')).toBe(401);
 });
 
 test('a record that is no campaign is counted and passed over', async () => {
-  const { url, log } = await registry();
+  const { url, log } = await openRegistry();
   await log.append('campaigns', [{ key: 'x', value: Buffer.from('{'), timestamp: 0, headers: {} }]);
   await publishCampaign(url, campaignDocument());
   expect(await json(`${url}/health`)).toMatchObject({ campaigns: 1, malformedRecords: 1 });

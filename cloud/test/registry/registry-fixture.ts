@@ -57,3 +57,25 @@ export function tempDir(): string {
 export function removeTempDirs(): void {
   for (const dir of made.splice(0)) rmSync(dir, { recursive: true, force: true });
 }
+
+const open = new Set<TestRegistry>();
+
+/** One that `closeRegistries` closes, unless the test has. */
+export async function openRegistry(options?: TestRegistryOptions): Promise<TestRegistry> {
+  const service = await testRegistry(options);
+  const registry: TestRegistry = {
+    ...service,
+    close: () => {
+      open.delete(registry);
+      return service.close();
+    },
+  };
+  open.add(registry);
+  return registry;
+}
+
+/** For `afterEach`; it removes their folders, too. */
+export async function closeRegistries(): Promise<void> {
+  for (const registry of open) await registry.close();
+  removeTempDirs();
+}

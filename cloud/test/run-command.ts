@@ -1,0 +1,19 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+const CLOUD = fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta.url));
+
+/** Runs `cardan-cloud …` to its end, as a user does. */
+export async function runCommand(
+  args: readonly string[],
+  input = '',
+): Promise<{ code: number; out: string; err: string }> {
+  const child = spawn(process.execPath, [CLOUD, ...args]);
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (data: Buffer) => (out += data.toString('utf8')));
+  child.stderr.on('data', (data: Buffer) => (err += data.toString('utf8')));
+  child.stdin.end(input);
+  const [code] = (await once(child, 'close')) as [number];
+  return { code, out, err };
+}
