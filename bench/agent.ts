@@ -1,13 +1,12 @@
 // What the packaged agent takes of the car's computer: 4,000 frames/s of 50 messages, a model and a shadow model.
 import { execFileSync, spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import mqtt from 'mqtt';
-import { mqttTopic, writeDense, type DenseLayer, type ModelManifest, type SignalSet } from '@cardan/shared';
+import { mqttTopic } from '@cardan/shared';
 import { SqliteEventLog } from '@cardan/shared/event-log';
 import { parseDbc } from '../agent/src/dbc/index.ts';
 import { readVssMap } from '../agent/src/vss.ts';
@@ -16,6 +15,7 @@ import { startRegistry } from '../cloud/src/distribution/start-registry.ts';
 import { packageAgent } from '../ops/package-agent/build.ts';
 import { startBroker } from '../simulators/src/index.ts';
 import { printFigure } from './parts/figure.ts';
+import { publishModel, type BenchModel } from './parts/published-model.ts';
 import { cpuSecondsOf, memoryOf, needProc } from './parts/process-cpu.ts';
 
 const FRAMES_PER_SECOND = 4000;
@@ -61,7 +61,12 @@ async function run(): Promise<void> {
     onProblem: () => undefined,
   });
   closers.push(() => registry.close());
-  for (const version of ['1', '2']) await publish(registry.url, columns, version);
+  // A network of the size that the trainer makes of these signals. It has learnt nothing: it costs the same.
+  const model: BenchModel = {
+    ...{ name: 'bench', columns, statistics: ['mean', 'deviation'], hidden: [24, 12, 24] },
+    ...{ windowRows: 30, smoothingRows: 30 },
+  };
+  for (const version of ['1', '2']) await publishModel(registry.url, version, undefined, model);
   const cloud = await mqtt.connectAsync(broker.url, { protocolVersion: 4 });
   closers.push(() => cloud.endAsync(true));
   const ref = (version: string) => ({ name: 'bench', version });
@@ -141,59 +146,6 @@ function recordingText(frames: number): string {
     return `(${(start + i / FRAMES_PER_SECOND).toFixed(6)}) can0 ${id}#${data.toUpperCase()}\n`;
   });
   return lines.join('');
-}
-
-/** A network of the size that the trainer makes of these signals. It has learnt nothing: it costs the same. */
-async function publish(url: string, columns: SignalSet, version: string): Promise<void> {
-  const inputs = columns.signals.flatMap((_, signal) =>
-    (['mean', 'deviation'] as const).map((statistic) => ({ signal, statistic, center: 3277, scale: 1892 })),
-  );
-  const sizes = [inputs.length, 24, 12, 24, inputs.length];
-  const layers = sizes.slice(1).map((units, i): DenseLayer => {
-    const count = sizes[i]!;
-    return {
-      ...{ name: `dense_${i}`, inputs: count, units, activation: i === sizes.length - 2 ? 'linear' : 'tanh' },
-      kernel: Float32Array.from({ length: count * units }, (_, k) => Math.sin(k + Number(version)) / count),
-      bias: new Float32Array(units),
-    };
-  });
-  const { modelJson, weights } = writeDense(layers);
-  const blob = async (bytes: Uint8Array) => {
-    const sha256 = createHash('sha256').update(bytes).digest('hex');
-    await sent(`${url}/v1/blobs/${sha256}`, 'PUT', bytes, 'application/octet-stream');
-    return { sha256, length: bytes.byteLength };
-  };
-  const manifest: ModelManifest = {
-    ...{
-      schema: 1,
-      name: 'bench',
-      version,
-      createdAt: '2026-01-01T00:00:00.000Z',
-      signalSet: columns,
-      engine: 'dense',
-    },
-    features: { windowRows: 30, gapMs: 5000, inputs, clip: 10 },
-    score: { smoothingRows: 30, residualCenter: inputs.map(() => 0), residualScale: inputs.map(() => 1) },
-    alarm: { threshold: 100, raiseAfterRows: 5, clearBelow: 50, clearAfterRows: 10 },
-    files: { 'model.json': await blob(modelJson), 'weights.bin': await blob(weights) },
-    lineage: {
-      ...{ topic: 'telemetry', offsets: {}, eventOffsets: {}, rows: 0, vehicles: 0, rowsExcluded: 0 },
-      span: { from: '2026-01-01T00:00:00.000Z', to: '2026-01-01T00:00:00.000Z' },
-      ...{ duplicatesDropped: 0, seed: 0, hyperParameters: {}, codeVersion: 'bench', parent: null },
-    },
-    metrics: {},
-  };
-  await sent(
-    `${url}/v1/models/bench/versions`,
-    'POST',
-    Buffer.from(JSON.stringify(manifest)),
-    'application/json',
-  );
-}
-
-async function sent(url: string, method: string, body: Uint8Array, type: string): Promise<void> {
-  const answer = await fetch(url, { method, body: new Uint8Array(body), headers: { 'content-type': type } });
-  if (!answer.ok) throw new Error(`${method} ${url}: ${answer.status} ${await answer.text()}`);
 }
 
 async function freePort(): Promise<number> {
