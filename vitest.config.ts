@@ -31,6 +31,7 @@ const plainSummary: Reporter = {
 export default defineConfig({
   test: {
     include: FOLDERS.map((folder) => `${folder}/test/**/*.test.ts`),
+    setupFiles: ['./vitest.setup.ts'],
     testTimeout: 30_000,
     hookTimeout: 30_000,
     // Files run in processes of their own: better-sqlite3 is a native module, and a crash stays visible.
