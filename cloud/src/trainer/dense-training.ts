@@ -11,6 +11,17 @@ export interface AdamOptions {
 export const ADAM_DEFAULTS: AdamOptions = { learningRate: 0.001, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 };
 
 /**
+ * All that the next step depends on, so that a training which is restored from it goes on with the same bits.
+ * `values` has per layer its parameters (weights as units × inputs, then biases), then Adam's means, then Adam's
+ * squares, each in the same order.
+ */
+export interface DenseTrainingState {
+  /** Steps of Adam until now. */
+  steps: number;
+  values: Float64Array;
+}
+
+/**
  * Rows go through the network four at a time: each weight is loaded once for four rows, and their four sums
  * do not wait for each other. Blocks lie interleaved, value i of row r at [4 i + r].
  */
@@ -95,6 +106,36 @@ export class DenseTraining {
       kernel: Float32Array.from(transposed(parameters, units, inputs)),
       bias: Float32Array.from(parameters.subarray(inputs * units)),
     }));
+  }
+
+  /** A copy; the learning rate is the caller's. */
+  state(): DenseTrainingState {
+    const blocks = this.stateBlocks();
+    const values = new Float64Array(blocks.reduce((sum, { length }) => sum + length, 0));
+    let at = 0;
+    for (const block of blocks) {
+      values.set(block, at);
+      at += block.length;
+    }
+    return { steps: this.steps, values };
+  }
+
+  /** Goes on from a state of a training with layers of the same sizes. Throws RangeError for another one. */
+  restore({ steps, values }: DenseTrainingState): void {
+    const blocks = this.stateBlocks();
+    const length = blocks.reduce((sum, block) => sum + block.length, 0);
+    if (values.length !== length)
+      throw new RangeError(`The state has ${values.length} values; these layers have ${length}.`);
+    let at = 0;
+    for (const block of blocks) {
+      block.set(values.subarray(at, at + block.length));
+      at += block.length;
+    }
+    this.steps = steps;
+  }
+
+  private stateBlocks(): Float64Array[] {
+    return this.layers.flatMap(({ parameters, mean, square }) => [parameters, mean, square]);
   }
 
   private get outputs(): number {

@@ -104,3 +104,25 @@ test('a step makes the loss smaller, and rows beyond the batch do not matter', (
   expect(one.snapshot()).toEqual(other.snapshot());
   expect(one.loss(rows, rows, 6)).toBeLessThan(before);
 });
+
+test('a training that is restored from its state goes on with the same bits', () => {
+  const random = new SeededRandom(5);
+  const net = layers([5, 4, 5], ['tanh', 'linear']);
+  const batches = Array.from({ length: 20 }, () => block(random, 12 * 5));
+  const training = new DenseTraining(net, { learningRate: 0.01 });
+  for (const batch of batches.slice(0, 10)) training.step(batch, batch, 12);
+  const state = training.state();
+  const rest = batches.slice(10).map((batch) => training.step(batch, batch, 12));
+
+  const resumed = new DenseTraining(net, { learningRate: 0.01 });
+  resumed.restore(state);
+  // The first training has gone on since: a state is a copy.
+  expect(batches.slice(10).map((batch) => resumed.step(batch, batch, 12))).toEqual(rest);
+  expect(resumed.state()).toEqual(training.state());
+});
+
+test('the state of a training of other layers is refused', () => {
+  const training = new DenseTraining(layers([5, 4, 5], ['tanh', 'linear']));
+  const { values } = new DenseTraining(layers([5, 3, 5], ['tanh', 'linear'])).state();
+  expect(() => training.restore({ steps: 1, values })).toThrow('has 114 values; these layers have 147');
+});
