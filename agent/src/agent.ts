@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import {
   CardanError,
   cloudEvent,
+  enginesHere,
   ensureDataDir,
   type CampaignReport,
   type EventData,
@@ -20,7 +21,6 @@ import { Outbox, type Dropped, type OutboxOptions, type RowContext } from './out
 import { Sampler } from './sampler.ts';
 import { loadOnBoard } from './scoring/load-on-board.ts';
 import { OnBoardScoring, type AlarmChange, type OnBoardScoringOptions } from './scoring/on-board-scoring.ts';
-import { enginesHere } from './scoring/tfjs-network.ts';
 import { Uplink, type UplinkOptions } from './uplink.ts';
 import { campaignReports } from './updater/campaign-reports.ts';
 import type { HttpGet } from './updater/http-get.ts';

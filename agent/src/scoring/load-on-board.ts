@@ -1,14 +1,6 @@
-import {
-  CardanError,
-  checkModelFiles,
-  checkSelfTest,
-  loadModel,
-  type Model,
-  type ModelManifest,
-} from '@cardan/shared';
+import { CardanError, checkModelFiles, checkSelfTest, loadAnyModel } from '@cardan/shared';
 import type { InstalledModel } from '../updater/model-store.ts';
 import type { LoadedModel } from './running-model.ts';
-import { loadTfjsNetwork } from './tfjs-network.ts';
 
 /**
  * Reads and checks a downloaded model, for the engine that its manifest names, and lets it prove here that it gives the
@@ -24,18 +16,7 @@ export async function loadOnBoard(files: InstalledModel, signalSet: string): Pro
       'SIGNAL_SET_MISMATCH',
       `Model ${ref.name} ${ref.version} is for signal set ${manifest.signalSet.id}, this car has ${signalSet}.`,
     );
-  const model = manifest.engine === 'dense' ? loadModel(files) : await loadOther(files, manifest);
+  const model = await loadAnyModel(files);
   checkSelfTest(model);
   return { ref, address, model };
-}
-
-async function loadOther(files: InstalledModel, manifest: ModelManifest): Promise<Model> {
-  const network = await loadTfjsNetwork(files.model, files.weights);
-  const inputs = manifest.features.inputs.length;
-  if (network.inputs !== inputs || network.outputs !== inputs)
-    throw new CardanError(
-      'MODEL_INVALID',
-      `Not a usable model: the manifest has ${inputs} inputs; the network takes ${network.inputs} and gives ${network.outputs}.`,
-    );
-  return { manifest, layers: [], network };
 }

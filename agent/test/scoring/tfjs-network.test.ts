@@ -1,9 +1,16 @@
 import * as tf from '@tensorflow/tfjs';
-import { parseManifest, Scorer, serializeManifest, type ModelManifest } from '@cardan/shared';
+import {
+  enginesHere,
+  loadAnyModel,
+  loadTfjsNetwork,
+  parseManifest,
+  Scorer,
+  serializeManifest,
+  type ModelManifest,
+} from '@cardan/shared';
 import { beforeAll, expect, test } from 'vitest';
 import { drive, modelFiles, randomNumbers, sha256 } from '../../../shared/test/model/model-fixture.ts';
 import { loadOnBoard } from '../../src/scoring/load-on-board.ts';
-import { enginesHere, loadTfjsNetwork } from '../../src/scoring/tfjs-network.ts';
 import type { InstalledModel } from '../../src/updater/model-store.ts';
 
 beforeAll(async () => {
@@ -76,6 +83,15 @@ const NETWORKS: Record<string, () => tf.LayersModel> = {
       ],
     }),
 };
+
+test('what can load any model, as services do, gives the scores of the car', async () => {
+  const files = installed(await saved(NETWORKS.lstm!()), 'tfjs');
+  const [any, car] = await Promise.all([loadAnyModel(files), loadOnBoard(files, SIGNAL_SET)]);
+  const { times, values } = drive(40);
+  expect([...new Scorer(any).pushRows(times, values)]).toEqual([
+    ...new Scorer(car.model).pushRows(times, values),
+  ]);
+});
 
 test('a dense model has the same scores on both engines', async () => {
   const files = await saved(NETWORKS.dense!());

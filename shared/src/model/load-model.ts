@@ -36,7 +36,7 @@ export function checkModelFiles(files: ModelFileBytes): ModelManifest {
 export function loadModel(files: ModelFileBytes): Model {
   const manifest = checkModelFiles(files);
   if (manifest.engine !== 'dense')
-    throw invalid(`its engine is "${manifest.engine}", which only the agent in the car runs`);
+    throw invalid(`its engine is "${manifest.engine}"; only the engine "dense" runs here`);
   const layers = readDense(files.model, files.weights);
   const inputs = manifest.features.inputs.length;
   const first = layers[0]!;

@@ -1,12 +1,15 @@
 import { createRequire } from 'node:module';
-import { CardanError, messageOf, systemCode, type Network } from '@cardan/shared';
+import { CardanError, messageOf, systemCode } from '../errors.ts';
+import type { Network } from './dense.ts';
 
 /**
- * What is used of TensorFlow.js. It is no dependency of the agent, not even an optional one: npm would then put its
- * 65 packages into every car, and nearly all models are dense. Who has other models installs it beside the agent.
+ * What is used of TensorFlow.js. It is a dependency of the cloud, and none of the agent, not even an optional one: npm
+ * would then put its 65 packages into every car, and nearly all models are dense. Who has other models installs it
+ * beside the agent.
  */
 interface Tensorflow {
-  setBackend(name: 'cpu'): Promise<boolean>;
+  getBackend(): string;
+  setBackend(name: string): Promise<boolean>;
   tidy<T>(run: () => T): T;
   tensor2d(values: ArrayLike<number>, shape: [number, number]): Tensor;
   loadLayersModel(handler: unknown): Promise<LayersModel>;
@@ -23,6 +26,8 @@ interface LayersModel {
 }
 
 const PACKAGE = '@tensorflow/tfjs';
+/** Synchronous, and there everywhere. The others answer by promise or need a native module. */
+const BACKEND = 'cpu';
 
 /**
  * Runs networks with layers that the dense executor does not know. TensorFlow.js computes in float32 with the engine's
@@ -61,7 +66,11 @@ export async function loadTfjsNetwork(
   return {
     inputs,
     outputs,
-    run: (row) => tf.tidy(() => (model.predict(tf.tensor2d(row, [1, inputs])) as Tensor).dataSync()),
+    run: (row) => {
+      // A trainer in the same process may have chosen another one. One that is there already is set at once.
+      if (tf.getBackend() !== BACKEND) void tf.setBackend(BACKEND);
+      return tf.tidy(() => (model.predict(tf.tensor2d(row, [1, inputs])) as Tensor).dataSync());
+    },
   };
 }
 
@@ -78,8 +87,7 @@ export function enginesHere(): string[] {
 async function tensorflow(importPackage: (name: string) => Promise<unknown>): Promise<Tensorflow> {
   try {
     const tf = (await importPackage(PACKAGE)) as Tensorflow;
-    // Synchronous, and there everywhere. The others answer by promise or need a native module.
-    await tf.setBackend('cpu');
+    await tf.setBackend(BACKEND);
     return tf;
   } catch (cause) {
     const why = systemCode(cause) === 'ERR_MODULE_NOT_FOUND' ? 'which is not installed' : messageOf(cause);
