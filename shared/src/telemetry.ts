@@ -36,10 +36,29 @@ export interface ScoreBatch {
   modelName: string;
   modelVersion: string;
   threshold: number;
+  /** Which columns the rows have; '' from a writer that did not say so yet. */
+  signalSet?: string;
+  /** Which signals the high ones among the scores are made of; absent when none is high. */
+  contributions?: ScoreContributions;
+}
+
+/**
+ * The signals that add most to the scores of some rows, the same number for each of these rows. Three flat arrays, as a
+ * calm fleet has none of them and a fault fills them for hours.
+ */
+export interface ScoreContributions {
+  /** Indexes within the batch, rising. */
+  rows: Uint32Array;
+  /** Rows × signals named per row: columns of the signal set, the one that adds most first. */
+  signals: Uint32Array;
+  /** Of each of these its part of the score, 0..1. */
+  parts: Float32Array;
 }
 
 /** Most rows in one batch: a bound for readers, far above what cars send. */
 export const BATCH_ROWS_MAX = 10_000;
+/** Most signals that are named for one row of a `ScoreBatch`: a bound for readers, above what predictors write. */
+const CONTRIBUTIONS_MAX = 16;
 
 const VARINT = 0;
 const LEN = 2;
@@ -110,6 +129,13 @@ export function encodeScores(batch: ScoreBatch): Buffer {
   writer.string(6, batch.modelName);
   writer.string(7, batch.modelVersion);
   writer.float(8, batch.threshold);
+  writer.string(9, batch.signalSet ?? '');
+  if (batch.contributions !== undefined) {
+    const { rows, signals, parts } = batch.contributions;
+    writer.varints(10, rows);
+    writer.varints(11, signals);
+    writer.floats(12, parts);
+  }
   return writer.finish();
 }
 
@@ -127,6 +153,9 @@ export function decodeScores(bytes: Uint8Array): ScoreBatch {
   };
   let startTime = 0;
   let deltas: Uint8Array = new Uint8Array(0);
+  let rows = new Uint32Array(0);
+  let signals = new Uint32Array(0);
+  let parts = new Float32Array(0);
   while (reader.next()) {
     if (reader.is(1, VARINT)) batch.epoch = reader.varint();
     else if (reader.is(2, VARINT)) batch.firstSequence = reader.varint();
@@ -136,11 +165,22 @@ export function decodeScores(bytes: Uint8Array): ScoreBatch {
     else if (reader.is(6, LEN)) batch.modelName = reader.string();
     else if (reader.is(7, LEN)) batch.modelVersion = reader.string();
     else if (reader.is(8, FIXED32)) batch.threshold = reader.float();
+    else if (reader.is(9, LEN)) batch.signalSet = reader.string();
+    else if (reader.is(10, LEN)) rows = reader.varints();
+    else if (reader.is(11, LEN)) signals = reader.varints();
+    else if (reader.is(12, LEN)) parts = reader.floats();
     else reader.skip();
   }
   batch.times = reader.times(startTime, deltas);
   if (batch.scores.length !== batch.times.length)
     throw reader.bad(`${batch.scores.length} scores for ${batch.times.length} rows`);
+  if (rows.length + signals.length + parts.length > 0) {
+    if (rows.some((row, i) => row >= batch.times.length || (i > 0 && row <= rows[i - 1]!)))
+      throw reader.bad('the rows of its contributions are not rising, or beyond its last row');
+    if (signals.length !== parts.length || signals.length === 0 || !(signals.length % rows.length === 0))
+      throw reader.bad(`${signals.length} signals and ${parts.length} parts for ${rows.length} rows`);
+    batch.contributions = { rows, signals, parts };
+  }
   return batch;
 }
 
@@ -202,6 +242,16 @@ class Writer {
       this.varint(time - previous);
       previous = time;
     }
+  }
+
+  varints(field: number, values: Uint32Array): void {
+    let length = 0;
+    for (const value of values) length += varintLength(value);
+    if (length === 0) return;
+    this.reserve(20 + length);
+    this.varint((field << 3) | LEN);
+    this.varint(length);
+    for (const value of values) this.varint(value);
   }
 
   floats(field: number, values: Float32Array): void {
@@ -316,12 +366,30 @@ class Reader {
     return Buffer.from(part.buffer, part.byteOffset, part.byteLength).toString('utf8');
   }
 
-  floats(): Float32Array {
+  /** Packed whole numbers, at most as many as a batch has rows, times the signals that are named for one. */
+  varints(): Uint32Array<ArrayBuffer> {
+    const packed = this.bytes();
+    let length = 0;
+    for (const byte of packed) if (byte < 0x80) length++;
+    if (length > BATCH_ROWS_MAX * CONTRIBUTIONS_MAX)
+      throw this.bad(`field ${this.field} has ${length} numbers`);
+    const numbers = new Reader(packed, this.message);
+    const values = new Uint32Array(length);
+    for (let i = 0; i < length; i++) {
+      const value = numbers.varint();
+      if (value > 0xffffffff) throw this.bad(`field ${this.field} has a number over 2^32`);
+      values[i] = value;
+    }
+    if (numbers.at !== packed.length) throw this.bad(`field ${this.field} ends within a number`);
+    return values;
+  }
+
+  floats(): Float32Array<ArrayBuffer> {
     const part = this.bytes();
     if (part.byteLength % 4 !== 0) throw this.bad(`field ${this.field} is no block of floats`);
     const length = part.byteLength / 4;
     if (littleEndian && part.byteOffset % 4 === 0)
-      return new Float32Array(part.buffer, part.byteOffset, length);
+      return new Float32Array(part.buffer as ArrayBuffer, part.byteOffset, length);
     // A copy is aligned. (`slice` would not copy a Buffer.)
     if (littleEndian) return new Float32Array(new Uint8Array(part).buffer, 0, length);
     const view = new DataView(part.buffer, part.byteOffset, part.byteLength);

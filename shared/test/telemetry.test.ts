@@ -59,8 +59,32 @@ const scores: fc.Arbitrary<ScoreBatch> = fc.integer({ min: 1, max: 60 }).chain((
     modelName: text,
     modelVersion: text,
     threshold: fc.float({ noNaN: true }).map((x) => x + 0 || 0),
+    signalSet: fc.stringMatching(/^[0-9a-f]{16}$/),
+    contributions: contributions(rows),
   }),
 );
+
+/** Some of the rows, with as many signals each; undefined for none. */
+function contributions(rowsMax: number): fc.Arbitrary<ScoreBatch['contributions']> {
+  const indexes = fc.uniqueArray(fc.nat({ max: rowsMax - 1 }), { maxLength: rowsMax });
+  return fc
+    .tuple(indexes, fc.integer({ min: 1, max: 3 }))
+    .chain(([rows, signals]) =>
+      fc
+        .tuple(
+          fc.array(fc.nat({ max: 499 }), {
+            minLength: rows.length * signals,
+            maxLength: rows.length * signals,
+          }),
+          floats(rows.length * signals),
+        )
+        .map(([named, parts]) =>
+          rows.length === 0
+            ? undefined
+            : { rows: Uint32Array.from(rows).sort(), signals: Uint32Array.from(named), parts },
+        ),
+    );
+}
 
 const deltasOf = (all: Float64Array) => Array.from(all, (time, i) => time - (all[i - 1] ?? time));
 
@@ -86,6 +110,10 @@ const scoresObject = (batch: ScoreBatch) => ({
   modelName: batch.modelName,
   modelVersion: batch.modelVersion,
   threshold: batch.threshold,
+  signalSet: batch.signalSet,
+  contributionRows: Array.from(batch.contributions?.rows ?? []),
+  contributionSignals: Array.from(batch.contributions?.signals ?? []),
+  contributionParts: Array.from(batch.contributions?.parts ?? []),
 });
 const asObject = (type: protobuf.Type, bytes: Uint8Array) =>
   type.toObject(type.decode(bytes), { longs: String, defaults: true, arrays: true });
@@ -236,11 +264,49 @@ describe('ScoreBatch', () => {
     const batch = { ...example, threshold: 1, scores: Float32Array.of(1, 2, 3) };
     expect(() => decodeScores(encodeScores(batch))).toThrow(code);
   });
+
+  it('refuses contributions that belong to no row, or not the same number to each', () => {
+    const batch = { ...example, threshold: 1 };
+    const of = (rows: number[], signals: number[], parts: number[]) =>
+      encodeScores({
+        ...batch,
+        contributions: {
+          rows: Uint32Array.from(rows),
+          signals: Uint32Array.from(signals),
+          parts: Float32Array.from(parts),
+        },
+      });
+    const last = batch.times.length - 1;
+    expect(decodeScores(of([last], [2, 0], [0.5, 0.25])).contributions?.signals).toEqual(
+      Uint32Array.of(2, 0),
+    );
+    for (const bad of [
+      of([last + 1], [0], [1]),
+      of([0, 0], [0, 1], [1, 1]),
+      of([0, 1], [0, 1, 2], [1, 1, 1]),
+      of([0], [0, 1], [1]),
+      of([0], [], []),
+      of([], [0], [1]),
+    ])
+      expect(() => decodeScores(bad)).toThrow(code);
+  });
 });
 
 it.each([
   ['decodeTelemetry', decodeTelemetry, encodeTelemetry(example)],
-  ['decodeScores', decodeScores, encodeScores({ ...example, threshold: 1 })],
+  [
+    'decodeScores',
+    decodeScores,
+    encodeScores({
+      ...example,
+      threshold: 1,
+      contributions: {
+        rows: Uint32Array.of(0),
+        signals: Uint32Array.of(1, 0),
+        parts: Float32Array.of(0.5, 0.25),
+      },
+    }),
+  ],
 ] as const)('%s throws nothing but a CardanError, whatever the bytes', (_, decode, valid) => {
   const tryIt = (bytes: Uint8Array) => {
     try {
