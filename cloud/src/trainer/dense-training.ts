@@ -1,25 +1,12 @@
-import { activate, type Activation, type DenseLayer } from '@cardan/shared';
-
-export interface AdamOptions {
-  learningRate: number;
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-}
-
-/** Those of Keras and TensorFlow.js. */
-export const ADAM_DEFAULTS: AdamOptions = { learningRate: 0.001, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 };
-
-/**
- * All that the next step depends on, so that a training which is restored from it goes on with the same bits.
- * `values` has per layer its parameters (weights as units × inputs, then biases), then Adam's means, then Adam's
- * squares, each in the same order.
- */
-export interface DenseTrainingState {
-  /** Steps of Adam until now. */
-  steps: number;
-  values: Float64Array;
-}
+import {
+  activate,
+  writeDense,
+  type Activation,
+  type DenseLayer,
+  type LayersModelFiles,
+} from '@cardan/shared';
+import { Adam, type AdamOptions, type TrainingState } from './adam.ts';
+import type { NetworkTraining } from './network-training.ts';
 
 /**
  * Rows go through the network four at a time: each weight is loaded once for four rows, and their four sums
@@ -28,22 +15,20 @@ export interface DenseTrainingState {
 const BLOCK = 4;
 
 /**
- * Trains a stack of dense layers on the mean squared error with Adam (Kingma and Ba, "Adam: a method for
- * stochastic optimization", ICLR 2015; `epsilon` beside the root, as in TensorFlow.js). Everything is double
- * and in one fixed order, so the same weights and batches give the same bits.
+ * Trains a stack of dense layers. Everything is double and in one fixed order, so the same weights and batches give
+ * the same bits.
  *
  * For nets of a car's size a framework's cost is per operation, not per number; here a batch is a few loops
  * over arrays that stay in the innermost cache.
  */
-export class DenseTraining {
+export class DenseTraining implements NetworkTraining {
   private readonly layers: LayerTraining[] = [];
-  private readonly adam: AdamOptions;
+  private readonly adam: Adam;
+  private readonly gradients: Float64Array[];
   private readonly input: Float64Array;
-  private steps = 0;
 
   /** Begins with a copy of the layers' weights. The layers must fit each other. */
   constructor(layers: readonly DenseLayer[], adam: Partial<AdamOptions> = {}) {
-    this.adam = { ...ADAM_DEFAULTS, ...adam };
     this.input = new Float64Array(layers[0]!.inputs * BLOCK);
     let input = this.input;
     for (const layer of layers) {
@@ -51,28 +36,21 @@ export class DenseTraining {
       this.layers.push(training);
       input = training.output;
     }
+    this.adam = new Adam(
+      this.layers.map(({ parameters }) => parameters),
+      adam,
+    );
+    this.gradients = this.layers.map(({ gradient }) => gradient);
   }
 
   set learningRate(rate: number) {
-    this.adam.learningRate = rate;
+    this.adam.options.learningRate = rate;
   }
 
   /** One step of Adam on a batch: `rows` rows, row-major. Returns the mean squared error before the step. */
   step(inputs: Float32Array, targets: Float32Array, rows: number): number {
     const loss = this.computeGradient(inputs, targets, rows);
-    const { learningRate, beta1, beta2, epsilon } = this.adam;
-    this.steps++;
-    const rate = learningRate / (1 - beta1 ** this.steps);
-    const correction = 1 / (1 - beta2 ** this.steps);
-    for (const { parameters, gradient, mean, square } of this.layers)
-      for (let i = 0; i < parameters.length; i++) {
-        const g = gradient[i]!;
-        const m = beta1 * mean[i]! + (1 - beta1) * g;
-        const s = beta2 * square[i]! + (1 - beta2) * g * g;
-        mean[i] = m;
-        square[i] = s;
-        parameters[i]! -= (rate * m) / (Math.sqrt(s * correction) + epsilon);
-      }
+    this.adam.step(this.gradients);
     return loss;
   }
 
@@ -108,34 +86,21 @@ export class DenseTraining {
     }));
   }
 
-  /** A copy; the learning rate is the caller's. */
-  state(): DenseTrainingState {
-    const blocks = this.stateBlocks();
-    const values = new Float64Array(blocks.reduce((sum, { length }) => sum + length, 0));
-    let at = 0;
-    for (const block of blocks) {
-      values.set(block, at);
-      at += block.length;
-    }
-    return { steps: this.steps, values };
+  save(): LayersModelFiles {
+    return writeDense(this.snapshot());
   }
 
-  /** Goes on from a state of a training with layers of the same sizes. Throws RangeError for another one. */
-  restore({ steps, values }: DenseTrainingState): void {
-    const blocks = this.stateBlocks();
-    const length = blocks.reduce((sum, block) => sum + block.length, 0);
-    if (values.length !== length)
-      throw new RangeError(`The state has ${values.length} values; these layers have ${length}.`);
-    let at = 0;
-    for (const block of blocks) {
-      block.set(values.subarray(at, at + block.length));
-      at += block.length;
-    }
-    this.steps = steps;
+  /** `values` has per layer its weights (units × inputs), its biases, and in the same layout what Adam keeps. */
+  state(): TrainingState {
+    return this.adam.state();
   }
 
-  private stateBlocks(): Float64Array[] {
-    return this.layers.flatMap(({ parameters, mean, square }) => [parameters, mean, square]);
+  restore(state: TrainingState): void {
+    this.adam.restore(state);
+  }
+
+  close(): void {
+    // Everything is on the heap.
   }
 
   private get outputs(): number {
@@ -185,11 +150,9 @@ class LayerTraining {
   readonly inputs: number;
   readonly units: number;
   readonly activation: Activation;
-  /** Weights (units × inputs), then biases; and, in the same layout, what Adam keeps for each. */
+  /** Weights (units × inputs), then biases; and, in the same layout, their gradient. */
   readonly parameters: Float64Array;
   readonly gradient: Float64Array;
-  readonly mean: Float64Array;
-  readonly square: Float64Array;
   readonly output: Float64Array;
   /** Derivative of the (halved) error by the output. */
   readonly delta: Float64Array;
@@ -207,8 +170,6 @@ class LayerTraining {
     this.parameters.set(transposed(kernel, inputs, units));
     this.parameters.set(bias, inputs * units);
     this.gradient = new Float64Array(this.parameters.length);
-    this.mean = new Float64Array(this.parameters.length);
-    this.square = new Float64Array(this.parameters.length);
   }
 
   forward(): void {

@@ -124,5 +124,5 @@ test('a training that is restored from its state goes on with the same bits', ()
 test('the state of a training of other layers is refused', () => {
   const training = new DenseTraining(layers([5, 4, 5], ['tanh', 'linear']));
   const { values } = new DenseTraining(layers([5, 3, 5], ['tanh', 'linear'])).state();
-  expect(() => training.restore({ steps: 1, values })).toThrow('has 114 values; these layers have 147');
+  expect(() => training.restore({ steps: 1, values })).toThrow('has 114 values; this network has 147');
 });
