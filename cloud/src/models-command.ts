@@ -12,6 +12,7 @@ import {
 } from '@cardan/shared';
 import { openEventLog, type EventLog } from '@cardan/shared/event-log';
 import { differences, factsOf, inputNames } from './models/describe.ts';
+import { exchangeCommands } from './models/exchange-commands.ts';
 import { reproduce } from './models/reproduce.ts';
 import { scoreShift, type ScoreShift } from './models/score-shift.ts';
 import { printTable, shortNumber } from './table.ts';
@@ -25,7 +26,7 @@ interface JsonOption {
 /** Rows that `diff` scores with both models. */
 const SAMPLE_ROWS = 20_000;
 
-/** Adds `models list | show | diff | reproduce | alias | tag`. */
+/** Adds `models list | show | diff | reproduce | alias | tag | import | export | card`. */
 export function modelsCommand(program: Command): void {
   const models = program
     .command('models')
@@ -93,6 +94,8 @@ export function modelsCommand(program: Command): void {
       await registryClient(options).setTags({ name, version }, Object.fromEntries(values));
       process.stderr.write(`${name} ${version} is tagged\n`);
     });
+
+  exchangeCommands(models);
 }
 
 async function list(

@@ -100,6 +100,11 @@ export class RegistryClient {
     return this.request('GET', versionPath(ref));
   }
 
+  /** `MODEL.md`, the model card; `version` may be an alias or `latest`. */
+  async card(ref: ModelRef): Promise<string> {
+    return (await this.request('GET', `${versionPath(ref)}/MODEL.md`)).toString('utf8');
+  }
+
   /** null: the alias names nothing any more. */
   async setAlias(name: string, alias: string, version: string | null): Promise<void> {
     const path = `/v1/models/${encodeURIComponent(name)}/aliases/${encodeURIComponent(alias)}`;

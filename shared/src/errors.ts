@@ -63,6 +63,7 @@ export type ErrorCode =
   | 'MODEL_FEATURES_UNSUPPORTED' // it needs features that this agent does not compute
   | 'MODEL_TOO_LARGE' // more bytes or operations than the car has room or time for
   | 'MODEL_EXISTS'
+  | 'ONNX_UNSUPPORTED' // a graph that the car's executor cannot run, or layers that ONNX is not written of
   | 'LABEL_INVALID' // an alias or tags that a model cannot have
   | 'VEHICLE_INVALID' // what is to be registered cannot be a vehicle; the message names the place
   | 'VEHICLE_UNKNOWN' // no vehicle with this id was registered or has said anything
@@ -70,6 +71,7 @@ export type ErrorCode =
   | 'BLOB_HASH_MISMATCH'
   | 'TRAINING_DATA_INSUFFICIENT'
   | 'TRAINING_DIVERGED'
+  | 'TFJS_UNAVAILABLE' // no backend of TensorFlow.js, or not the one that was asked for, can train this network here
   | 'TUF_SIGNATURE' // too few valid signatures
   | 'TUF_VERSION' // a version that went back, or is not the one that was named
   | 'TUF_EXPIRED'

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify';
 import { CardanError } from '@cardan/shared';
+import { modelCard } from '../models/model-card.ts';
 import type { ModelSummary } from '../registry/model-projection.ts';
 import { CHAMPION, type Registry } from '../registry/registry.ts';
 import { checkRole } from './access.ts';
@@ -68,6 +69,18 @@ export async function modelRoutes(
           `The manifest of ${ref.name} ${ref.version} is not in the blob store.`,
         );
       return sendFile(reply, registry.blobs.dir, manifestSha256, 'application/json', 'no-cache');
+    },
+  );
+
+  server.get<{ Params: { name: string; version: string } }>(
+    '/v1/models/:name/versions/:version/MODEL.md',
+    { schema: schema.getCard, config: { role: 'viewer' } },
+    (request, reply) => {
+      const { manifest } = registry.version(registry.resolve(request.params.name, request.params.version));
+      return reply
+        .header('content-type', 'text/markdown; charset=utf-8')
+        .header('cache-control', 'no-cache')
+        .send(modelCard(manifest));
     },
   );
 

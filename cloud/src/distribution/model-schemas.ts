@@ -90,6 +90,16 @@ export const getVersion: FastifySchema = {
   },
 };
 
+export const getCard: FastifySchema = {
+  ...management,
+  summary: 'The model card of a version, of an alias, or of the newest one ("latest")',
+  params: params({ name: label, version: label }),
+  response: {
+    200: { description: 'MODEL.md', content: { 'text/markdown': { schema: { type: 'string' } } } },
+    '4xx': problem,
+  },
+};
+
 export const putAlias: FastifySchema = {
   ...guarded,
   summary:
