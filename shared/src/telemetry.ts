@@ -39,7 +39,7 @@ export interface ScoreBatch {
   /** Which columns the rows have; '' from a writer that did not say so yet. */
   signalSet?: string;
   /** Which signals the high ones among the scores are made of; absent when none is high. */
-  contributions?: ScoreContributions;
+  contributions?: ScoreContributions | undefined;
 }
 
 /**

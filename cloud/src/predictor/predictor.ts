@@ -1,20 +1,18 @@
 import {
   CardanError,
   encodeScores,
-  isEvent,
-  loadModel,
   ensureLogTopics,
   messageOf,
-  recordToEvent,
-  Scorer,
-  SCORE_ROWS_MAX,
   SequenceDeduplicator,
-  type Model,
-  type ModelPublished,
+  type ScoreBatch,
+  type TelemetryBatch,
 } from '@cardan/shared';
-import type { EventLog, LogRecord, NewRecord, Offsets } from '@cardan/shared/event-log';
+import type { Batch, EventLog, LogRecord, NewRecord } from '@cardan/shared/event-log';
 import type { RegistryClient } from '../registry-client.ts';
 import { telemetryOf } from '../telemetry-record.ts';
+import { NewestModels } from './newest-models.ts';
+import { readHistory } from './partition-history.ts';
+import { VehicleScoring } from './vehicle-scoring.ts';
 
 export interface PredictorOptions {
   log: EventLog;
@@ -24,23 +22,35 @@ export interface PredictorOptions {
   onProblem?: (error: CardanError) => void;
 }
 
-/** The last rows of a vehicle, so that a new model scores from its first row on; as in the car. */
-interface VehicleState {
-  recent: { time: number; values: Float32Array }[];
-  model: Model | undefined;
-  scorer: Scorer | undefined;
+/**
+ * Vehicles of one partition whose windows are kept: with 18 signals some 20 kB each, 400 MB in all. One that comes back
+ * after so many others begins with empty windows.
+ */
+const VEHICLES_MAX = 20_000;
+
+/** What is known of a partition that this predictor has. */
+interface Partition {
+  /** Offset of the next record. One further on says that somebody else has had the partition in between. */
+  next: number;
+  vehicles: Map<string, VehicleScoring>;
+  seen: SequenceDeduplicator;
+  predicted: SequenceDeduplicator;
 }
 
 /**
- * Scores the fleet's telemetry in the cloud, with the newest model of each signal set, and writes
- * `predictions`. The engine and the window are the car's own, so the same model gives the same scores.
+ * Scores the fleet's telemetry in the cloud, with the newest model of each signal set, and writes `predictions`. The
+ * engine and the window are the car's own, so the same model gives the same scores.
+ *
+ * - Every row that the log has gets a prediction as soon as there is a model for it, in the order of the log, once.
+ * - A new model goes on where the one before ends; no row goes unscored in between (`VehicleScoring`).
+ * - It keeps nothing but the last rows. After a restart, or when a partition comes to it from another predictor, it
+ *   fills its windows again from the log (`readHistory`), and goes on with the same bits.
  */
 export class Predictor {
   private readonly options: PredictorOptions;
   private readonly stopping = new AbortController();
-  private readonly models = new Map<string, Model>();
-  private readonly vehicles = new Map<string, VehicleState>();
-  private readonly duplicates = new SequenceDeduplicator();
+  private readonly models: NewestModels;
+  private readonly partitions = new Map<number, Partition>();
   private readonly running: Promise<unknown>[] = [];
   private readonly onProblem: (error: CardanError) => void;
 
@@ -48,19 +58,17 @@ export class Predictor {
   static async start(options: PredictorOptions): Promise<Predictor> {
     await ensureLogTopics(options.log);
     const predictor = new Predictor(options);
-    const end = await options.log.resolve('models', 'latest');
-    const newest = new Map<string, ModelPublished>();
-    for await (const { records } of options.log.read('models', { from: 'earliest', to: end }))
-      for (const published of publishedIn(records)) newest.set(published.manifest.signalSet.id, published);
-    for (const published of newest.values()) await predictor.load(published);
-    predictor.run(() => predictor.followModels(end));
+    const end = await predictor.models.open();
+    predictor.run(() => predictor.models.follow(end));
     predictor.run(() => predictor.score());
     return predictor;
   }
 
   private constructor(options: PredictorOptions) {
+    const { log, registry, onProblem = () => undefined } = options;
     this.options = options;
-    this.onProblem = options.onProblem ?? (() => undefined);
+    this.onProblem = onProblem;
+    this.models = new NewestModels({ log, registry, onProblem, signal: this.stopping.signal });
   }
 
   /** Finishes the batch in hand and leaves the group. */
@@ -84,98 +92,88 @@ export class Predictor {
     );
   }
 
-  private async followModels(from: Offsets): Promise<void> {
-    for await (const { records } of this.options.log.read('models', { from, signal: this.stopping.signal }))
-      for (const published of publishedIn(records)) await this.load(published);
-  }
-
-  /** A model that cannot be had or is unfit is reported; the one before goes on. */
-  private async load({ manifest, manifestSha256 }: ModelPublished): Promise<void> {
-    try {
-      this.models.set(
-        manifest.signalSet.id,
-        loadModel(await this.options.registry.download(manifest, manifestSha256)),
-      );
-    } catch (error) {
-      if (!(error instanceof CardanError)) throw error;
-      this.onProblem(error);
-    }
-  }
-
   private async score(): Promise<void> {
     const { log, group = 'predictor' } = this.options;
-    for await (const { records } of log.subscribe(group, ['telemetry'], { signal: this.stopping.signal })) {
+    for await (const batch of log.subscribe(group, ['telemetry'], { signal: this.stopping.signal })) {
+      const partition = await this.partition(batch);
       const predictions: NewRecord[] = [];
-      for (const record of records) {
-        const prediction = this.predict(record);
-        if (prediction !== undefined) predictions.push(prediction);
-      }
+      for (const record of batch.records) this.predict(record, partition, predictions);
       // The batch is committed after this: a crash scores it again, it never goes unscored.
       if (predictions.length > 0) await log.append('predictions', predictions);
+      partition.next = batch.records.at(-1)!.offset + 1;
     }
   }
 
-  private predict({ key, value, timestamp }: LogRecord): NewRecord | undefined {
-    if (key === null || value === null) return undefined;
-    const batch = telemetryOf(value, this.onProblem);
-    if (batch === undefined) return undefined;
-    const rows = batch.times.length;
-    // A campaign's rows have other columns and another pace: models are of the regular rows.
-    if (batch.campaign !== undefined) {
-      this.duplicates.skip(key, batch.epoch, batch.firstSequence, rows);
-      return undefined;
-    }
-    const signals = batch.values.length / rows;
-    const model = this.models.get(batch.signalSet);
-    const state = this.vehicleState(key, model);
-    const scores = new Float32Array(rows).fill(Number.NaN);
-    for (const [from, to] of this.duplicates.fresh(key, batch.epoch, batch.firstSequence, rows)) {
-      for (let row = from; row < to; row++) {
-        const time = batch.times[row]!;
-        const values = batch.values.subarray(row * signals, (row + 1) * signals);
-        if (state.scorer !== undefined) scores[row] = state.scorer.push(time, values);
-        if (state.recent.length >= SCORE_ROWS_MAX) state.recent.shift();
-        state.recent.push({ time, values: values.slice() });
-      }
-    }
-    if (model === undefined) return undefined;
-    const { name, version, alarm } = model.manifest;
-    return {
-      key,
-      timestamp,
-      value: encodeScores({
-        epoch: batch.epoch,
-        firstSequence: batch.firstSequence,
-        times: batch.times,
-        scores,
-        modelName: name,
-        modelVersion: version,
-        threshold: alarm.threshold,
-      }),
-      headers: { 'content-type': 'application/protobuf' },
+  private async partition({ partition: number, records }: Batch): Promise<Partition> {
+    const { log } = this.options;
+    const begin = records[0]!.offset;
+    const there = this.partitions.get(number);
+    if (there?.next === begin) return there;
+    const vehicles = new Map<string, VehicleScoring>();
+    const fresh: Partition = {
+      next: begin,
+      vehicles,
+      seen: new SequenceDeduplicator(),
+      predicted: new SequenceDeduplicator(),
     };
+    const { seen, predicted } = fresh;
+    const vehicle = (id: string) => vehicleOf(vehicles, id);
+    await readHistory({ log, partition: number, before: begin, seen, predicted, vehicle });
+    this.partitions.set(number, fresh);
+    return fresh;
   }
 
-  private vehicleState(vehicle: string, model: Model | undefined): VehicleState {
-    let state = this.vehicles.get(vehicle);
-    if (state === undefined) {
-      state = { recent: [], model: undefined, scorer: undefined };
-      this.vehicles.set(vehicle, state);
+  private predict({ key, value, timestamp }: LogRecord, partition: Partition, into: NewRecord[]): void {
+    if (key === null || value === null) return;
+    const batch = telemetryOf(value, this.onProblem);
+    if (batch === undefined) return;
+    for (const scores of this.scoresOf(key, batch, partition))
+      into.push({
+        key,
+        timestamp,
+        value: encodeScores(scores),
+        headers: { 'content-type': 'application/protobuf' },
+      });
+  }
+
+  private scoresOf(
+    key: string,
+    batch: TelemetryBatch,
+    { vehicles, seen, predicted }: Partition,
+  ): ScoreBatch[] {
+    const { epoch, firstSequence, campaign, times } = batch;
+    // A campaign's rows have other columns and another pace: models are of the regular rows.
+    if (campaign !== undefined) {
+      seen.skip(key, epoch, firstSequence, times.length);
+      return [];
     }
-    if (model !== undefined && state.model !== model) {
-      const scorer = new Scorer(model);
-      for (const { time, values } of state.recent)
-        if (values.length === model.manifest.signalSet.signals.length) scorer.push(time, values);
-      state.model = model;
-      state.scorer = scorer;
+    const model = this.models.of(batch.signalSet);
+    const vehicle = vehicleOf(vehicles, key);
+    const all: ScoreBatch[] = [];
+    for (const [from, to] of seen.fresh(key, epoch, firstSequence, times.length)) {
+      // Without a model nothing is predicted, now or later.
+      if (model === undefined) {
+        vehicle.skip(batch, from, to);
+        continue;
+      }
+      let at = from;
+      for (const [begin, end] of predicted.fresh(key, epoch, firstSequence + from, to - from)) {
+        vehicle.skip(batch, at, from + begin);
+        all.push(...vehicle.score(batch, from + begin, from + end, model));
+        at = from + end;
+      }
+      vehicle.skip(batch, at, to);
     }
-    return state;
+    return all;
   }
 }
 
-function publishedIn(records: readonly LogRecord[]): ModelPublished[] {
-  return records.flatMap((record) => {
-    const event = recordToEvent(record);
-    return isEvent(event, 'io.cardan.model.published') ? [event.data] : [];
-  });
+/** The state of a vehicle; those that have been silent for longest give way. */
+function vehicleOf(vehicles: Map<string, VehicleScoring>, id: string): VehicleScoring {
+  const vehicle = vehicles.get(id) ?? new VehicleScoring();
+  // A Map keeps the order of insertion: whoever speaks goes to the end.
+  vehicles.delete(id);
+  vehicles.set(id, vehicle);
+  if (vehicles.size > VEHICLES_MAX) vehicles.delete(vehicles.keys().next().value ?? id);
+  return vehicle;
 }
