@@ -42,6 +42,20 @@ export interface ActiveFault extends Fault {
 /** What a stuck sensor shows where no other is named: air flow moves with every touch of the pedal. */
 export const STUCK_SIGNAL_DEFAULT = 'MassAirFlow';
 
+/**
+ * What moderate means, for all kinds: half of the worst that still drives. At this severity
+ *
+ * - coolant-leak: half of the coolant is gone; the radiator gets rid of an eighth of its heat, the fan runs
+ * - thermostat-stuck-open: it stands open by 30 % of its way
+ * - bearing-wear: an engine shakes about half more than a sound one, a wheel's hub about twice as much
+ * - battery-cell: one of six cells has lost half of its voltage, 1.15 V
+ * - slow-puncture: the tyre has lost 17 % of its air, a quarter of its gauge pressure; laws on tyre pressure monitors
+ *   (UN R141) ask for a warning at a fifth
+ * - clogged-air-filter: the engine gets 39 % less air at full load
+ * - stuck-sensor: has no degrees; a sensor that shows one value shows it from the onset on
+ */
+export const MODERATE_SEVERITY = 0.5;
+
 /** Magnitude 0..severity of a fault at a time. */
 export function magnitudeAt(fault: Fault, time: number): number {
   if (time < fault.onset) return 0;
