@@ -42,7 +42,9 @@ function requireNative(): void {
   // Node.js 23 took away what the package still asks for.
   const old = util as { isNullOrUndefined?: (value: unknown) => boolean };
   old.isNullOrUndefined ??= (value) => value === null || value === undefined;
-  // What its library logs about the processor is no news.
+  // Sums in the order of the operations, and not in one that the processor likes best.
+  process.env.TF_ENABLE_ONEDNN_OPTS ??= '0';
+  // What the library logs about the processor is no news.
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
   createRequire(import.meta.url)(NATIVE_PACKAGE);
 }
