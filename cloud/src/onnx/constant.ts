@@ -18,7 +18,7 @@ const WIDTH: Readonly<Record<number, number>> = { [FLOAT]: 4, [INT32]: 4, [INT64
 /** Reads a tensor of float, double, int32 or int64. Throws ONNX_UNSUPPORTED, naming it. */
 export function readConstant(tensor: OnnxTensor, external: ExternalFile): Constant {
   const { dims, dataType } = tensor;
-  const what = `the tensor "${tensor.name}"`;
+  const what = `The tensor "${tensor.name}"`;
   const width = WIDTH[dataType];
   if (width === undefined)
     throw unsupported(`${what} has the type ${dataType} of ONNX; float (1) and double (11) can be read`);
@@ -53,11 +53,11 @@ function externalBytes({ name, externalData = [] }: OnnxTensor, external: Extern
   const location = entry('location') ?? '';
   // Of the ONNX file's own folder only: a file from elsewhere must not name others of this machine.
   if (!/^[A-Za-z0-9_-][A-Za-z0-9._-]*$/.test(location))
-    throw unsupported(`the tensor "${name}" is in the file "${location}", which is not beside the ONNX file`);
+    throw unsupported(`The tensor "${name}" is in the file "${location}", which is not beside the ONNX file`);
   const bytes = external(location);
   const offset = Number(entry('offset') ?? 0);
   const length = Number(entry('length') ?? bytes.length - offset);
   if (!(offset >= 0 && length >= 0 && offset + length <= bytes.length))
-    throw unsupported(`the tensor "${name}" goes beyond the end of ${location}`);
+    throw unsupported(`The tensor "${name}" goes beyond the end of ${location}`);
   return bytes.subarray(offset, offset + length);
 }

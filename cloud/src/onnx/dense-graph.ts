@@ -54,24 +54,24 @@ class GraphReader {
     this.external = external;
     const { graph } = model;
     if (model.functions.length > 0)
-      throw unsupported(`the file brings ${model.functions.length} functions of its own; export it without`);
+      throw unsupported(`The file brings ${model.functions.length} functions of its own; export it without`);
     if (graph.sparseInitializer.length > 0)
-      throw unsupported('the graph has sparse tensors; export dense ones');
+      throw unsupported('The graph has sparse tensors; export dense ones');
     if (graph.node.length > NODES_MAX)
-      throw unsupported(`the graph has ${graph.node.length} nodes; ${NODES_MAX} are the most`);
+      throw unsupported(`The graph has ${graph.node.length} nodes; ${NODES_MAX} are the most`);
     for (const tensor of graph.initializer) this.constants.set(tensor.name, readConstant(tensor, external));
     // Old files list initializers among the inputs.
     const inputs = graph.input.filter(({ name }) => !this.constants.has(name));
     if (inputs.length !== 1 || graph.output.length !== 1)
       throw unsupported(
-        `the graph has ${inputs.length} inputs (${inputs.map(({ name }) => name).join(', ')}) and ${graph.output.length} outputs; ` +
+        `The graph has ${inputs.length} inputs (${inputs.map(({ name }) => name).join(', ')}) and ${graph.output.length} outputs; ` +
           'a car gives it one row of features and takes one row back',
       );
     const [input] = inputs;
     const dims = input!.type?.tensorType?.shape?.dim;
     if (dims !== undefined && dims.length !== 2)
       throw unsupported(
-        `the input "${input!.name}" has ${dims.length} dimensions; expected is [rows, features]`,
+        `The input "${input!.name}" has ${dims.length} dimensions; expected is [rows, features]`,
       );
     const width = dims?.[1]?.dimValue;
     this.inputs = this.width = width === undefined || width <= 0 ? undefined : width;
@@ -83,7 +83,7 @@ class GraphReader {
     for (const node of graph.node) this.take(node);
     const output = graph.output[0]!.name;
     if (output !== this.row)
-      throw unsupported(`the graph gives "${output}", which is not the end of its chain ("${this.row}")`);
+      throw unsupported(`The graph gives "${output}", which is not the end of its chain ("${this.row}")`);
     return { inputs: this.inputs, steps: this.steps };
   }
 

@@ -78,11 +78,12 @@ class LayersWriter {
     else if (kind === 'Activation') this.activation(config);
     else if (kind === 'Flatten') this.reshape(name, [product(this.shape)]);
     else if (kind === 'Reshape') {
-      const target = (config.target_shape ?? config.targetShape) as number[];
-      const known = product(target.filter((size) => size >= 0));
+      // TensorFlow.js writes the size that follows from the others as null, Keras as -1.
+      const target = (config.target_shape ?? config.targetShape) as (number | null)[];
+      const known = product(target.map((size) => (size === null || size < 0 ? 1 : size)));
       this.reshape(
         name,
-        target.map((size) => (size >= 0 ? size : product(this.shape) / known)),
+        target.map((size) => (size === null || size < 0 ? product(this.shape) / known : size)),
       );
     } else throw unsupported(`Layer "${name}" is a ${kind}, which is not written as ONNX`);
   }
@@ -129,6 +130,8 @@ class LayersWriter {
     const stride = Number(option('strides', 1));
     const dilation = Number(option('dilation_rate', config.dilationRate ?? 1));
     const padding = option('padding', 'valid');
+    if (!['valid', 'same'].includes(String(padding)))
+      throw unsupported(`Layer "${name}" has the padding ${String(padding)}, which is not written as ONNX`);
     if (option('data_format', 'channels_last') !== 'channels_last' || Number(option('groups', 1)) !== 1)
       throw unsupported(`Layer "${name}" has its channels first, or in groups, which is not written as ONNX`);
     const kernel = this.tensor(name, 'kernel');
@@ -137,7 +140,7 @@ class LayersWriter {
     const reach = (size - 1) * dilation + 1;
     const out = Math.ceil((padding === 'valid' ? length - reach + 1 : length) / stride);
     const missing = padding === 'valid' ? 0 : Math.max(0, (out - 1) * stride + reach - length);
-    const pads = padding === 'causal' ? [reach - 1, 0] : [Math.floor(missing / 2), Math.ceil(missing / 2)];
+    const pads = [Math.floor(missing / 2), Math.ceil(missing / 2)];
     const turned = new Float32Array(kernel.values.length);
     for (let k = 0; k < size; k++)
       for (let c = 0; c < channels; c++)
