@@ -1,12 +1,19 @@
 /**
- * How many rows a second the dense engine trains on, on one core, beside TensorFlow.js: the article's network,
- * mean squared error, Adam, batches of 100. One JSON line per figure.
+ * How many rows a second the engines train on, with the mean squared error, Adam and batches of 100. One JSON line per
+ * figure. `training` is the dense engine on one core with the article's network; beside it TensorFlow.js with its own
+ * optimizer, on each of its backends that is here (`npm run setup:tfjs-node` for `tensorflow`, which uses all cores).
+ * Then the engine "tfjs" with a convolutional and a recurrent autoencoder of a window of 16 rows of 8 signals, on the
+ * backends that can train them.
  *
  *   node --import tsx bench/training.ts
  */
 import * as tf from '@tensorflow/tfjs';
-import type { DenseLayer } from '../shared/src/index.ts';
+import { CardanError, type DenseLayer } from '../shared/src/index.ts';
 import { DenseTraining } from '../cloud/src/trainer/dense-training.ts';
+import { topologyOf } from '../cloud/src/trainer/network-topology.ts';
+import { SeededRandom } from '../cloud/src/trainer/seeded-random.ts';
+import { openBackend, TFJS_BACKENDS, type TfjsBackend } from '../cloud/src/trainer/tfjs-backend.ts';
+import { openTfjsEngine } from '../cloud/src/trainer/tfjs-engine.ts';
 
 const SIZES = [18, 14, 7, 7, 14, 18];
 const WIDTH = SIZES[0]!;
@@ -30,27 +37,79 @@ const batches = Array.from({ length: BATCHES }, () =>
 );
 
 const training = new DenseTraining(layers);
-measure('training', 10, (batch) => training.step(batch, batch, BATCH_ROWS));
+measure('training', batches, 10, (batch) => training.step(batch, batch, BATCH_ROWS));
 
-await tf.setBackend('cpu');
-const peer = tf.sequential({
-  layers: layers.map(({ inputs, units, activation }) =>
-    tf.layers.dense({ inputShape: [inputs], units, activation }),
-  ),
-});
-const variables = peer.trainableWeights.map((weight) => weight.read() as tf.Variable);
-const optimizer = tf.train.adam(0.001);
-measure('training_tfjs_cpu', 1, (batch) =>
-  tf.tidy(() => {
-    const x = tf.tensor2d(batch, [BATCH_ROWS, WIDTH]);
-    const loss = () => tf.losses.meanSquaredError(x, peer.apply(x) as tf.Tensor).asScalar();
-    return optimizer.minimize(loss, true, variables)!.dataSync()[0]!;
-  }),
+const backends: TfjsBackend[] = [];
+for (const backend of TFJS_BACKENDS)
+  if (await here(() => openBackend(backend))) {
+    backends.push(backend);
+    await tf.setBackend(backend);
+    measurePeer(backend);
+  }
+
+const SHAPE = { rows: 16, columns: 8 };
+const NETWORKS = {
+  conv1d: [
+    { conv1d: { filters: 8, kernelSize: 3, padding: 'same', activation: 'tanh' } },
+    { maxPooling1d: { poolSize: 2 } },
+    { conv1d: { filters: 4, kernelSize: 3, padding: 'same', activation: 'tanh' } },
+  ],
+  gru: [
+    { gru: { units: 8 } },
+    { repeatVector: { n: SHAPE.rows } },
+    { gru: { units: 8, returnSequences: true } },
+  ],
+};
+const windows = Array.from({ length: 5 }, () =>
+  Float32Array.from({ length: BATCH_ROWS * SHAPE.rows * SHAPE.columns }, random),
 );
+for (const [name, list] of Object.entries(NETWORKS))
+  for (const backend of backends)
+    await here(async () => {
+      const engine = await openTfjsEngine({ topology: topologyOf(list, SHAPE), backend });
+      const begun = await engine.begin(new SeededRandom(1));
+      measure(`training_${name}_${backend}`, windows, 1, (batch) => begun.step(batch, batch, BATCH_ROWS));
+      begun.close();
+    });
+
+/** The article's network as anybody trains it with TensorFlow.js. */
+function measurePeer(backend: TfjsBackend): void {
+  const peer = tf.sequential({
+    layers: layers.map(({ inputs, units, activation }) =>
+      tf.layers.dense({ inputShape: [inputs], units, activation }),
+    ),
+  });
+  const variables = peer.trainableWeights.map((weight) => weight.read() as tf.Variable);
+  const optimizer = tf.train.adam(0.001);
+  measure(`training_tfjs_${backend}`, batches, 1, (batch) =>
+    tf.tidy(() => {
+      const x = tf.tensor2d(batch, [BATCH_ROWS, WIDTH]);
+      const loss = () => tf.losses.meanSquaredError(x, peer.apply(x) as tf.Tensor).asScalar();
+      return optimizer.minimize(loss, true, variables)!.dataSync()[0]!;
+    }),
+  );
+}
+
+/** Whether it can be done here; a backend that is missing, or lacks a gradient, has no figure. */
+async function here(work: () => Promise<void>): Promise<boolean> {
+  try {
+    await work();
+    return true;
+  } catch (error) {
+    if (!(error instanceof CardanError)) throw error;
+    console.error(error.message);
+    return false;
+  }
+}
 
 /** Prints the median of several rounds of all batches, `epochs` times each, behind one to warm up. */
-function measure(bench: string, epochs: number, step: (batch: Float32Array) => number): void {
-  const count = epochs * BATCHES * BATCH_ROWS;
+function measure(
+  bench: string,
+  batches: readonly Float32Array[],
+  epochs: number,
+  step: (batch: Float32Array) => number,
+): void {
+  const count = epochs * batches.length * BATCH_ROWS;
   const round = () => {
     const cpu = process.cpuUsage();
     const begun = performance.now();
