@@ -1,4 +1,4 @@
-import { fuse, type ScoreSpec } from '@cardan/shared';
+import { fuse } from '@cardan/shared';
 import type { Turns } from './turns.ts';
 
 /** Smallest spread of a residual, in standard deviations of its signal: sensors resolve no better. */
@@ -13,16 +13,18 @@ const SCORE_MEDIANS = 1.5;
 const SPANS_MIN = 8;
 
 export interface Calibration {
-  score: ScoreSpec;
+  /** Per network input: mean and spread of its average on normal rows. */
+  center: number[];
+  scale: number[];
   /** Highest score of normal rows. */
   highest: number;
 }
 
 /**
- * What residuals and scores are normal, from the smoothed residuals of held-back rows: per span (a vehicle, or
- * a part of its time) the rows, per row one value per input, NaN = not seen.
+ * What averages (of residuals, or of features) and scores are normal, from those of held-back rows: per span (a
+ * vehicle, or a part of its time) the rows, per row one value per input, NaN = not seen.
  *
- * The spread is the root mean square, or a part of the largest residual where that is more: so all inputs have
+ * The spread is the root mean square, or a part of the largest average where that is more: so all inputs have
  * about the same extremes, and a signal that jumps now and then does not set the threshold for the others.
  *
  * Spans count as one each, and what one of them may add is bounded by the median of all: the one car that is
@@ -30,11 +32,10 @@ export interface Calibration {
  */
 export async function calibrate(
   spans: readonly (readonly Float64Array[])[],
-  smoothingRows: number,
   turns: Turns,
 ): Promise<Calibration> {
   const width = spans[0]![0]!.length;
-  const score: ScoreSpec = { smoothingRows, residualCenter: [], residualScale: [] };
+  const [centers, scales]: [number[], number[]] = [[], []];
   for (let input = 0; input < width; input++) {
     const columns = spans
       .map((rows) => rows.map((row) => row[input]!).filter((value) => !Number.isNaN(value)))
@@ -49,17 +50,17 @@ export async function calibrate(
       PEAK_MEDIANS,
     );
     const peak = Math.max(...peaks) / PEAK_SPREADS;
-    score.residualCenter.push(columns.length === 0 ? 0 : center);
-    score.residualScale.push(columns.length === 0 ? 1 : Math.max(SPREAD_MIN, peak, Math.sqrt(mean(squares))));
+    centers.push(columns.length === 0 ? 0 : center);
+    scales.push(columns.length === 0 ? 1 : Math.max(SPREAD_MIN, peak, Math.sqrt(mean(squares))));
     if (turns.due) await turns.give();
   }
   const powers = new Float64Array(width);
   const maxima: number[] = [];
   for (const rows of spans) {
-    maxima.push(rows.reduce((highest, row) => Math.max(highest, fuse(row, score, powers)), 0));
+    maxima.push(rows.reduce((highest, row) => Math.max(highest, fuse(row, centers, scales, powers)), 0));
     if (turns.due) await turns.give();
   }
-  return { score, highest: Math.max(...bounded(maxima, SCORE_MEDIANS)) };
+  return { center: centers, scale: scales, highest: Math.max(...bounded(maxima, SCORE_MEDIANS)) };
 }
 
 function bounded(values: readonly number[], medians: number): number[] {

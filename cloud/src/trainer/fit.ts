@@ -44,6 +44,8 @@ export interface Fit {
 const ROWS_MIN = 300;
 /** A silence of so many periods is a gap, over which no window reaches. */
 const GAP_PERIODS = 5;
+const GAP_LATE = 2;
+const GAP_MOST = 4;
 /** Most that one row weighs in the calibration, in standard deviations: sensors have glitches. */
 const ROW_LIMIT = 10;
 /** Most weights of a network of default size: a car scores a row in a few microseconds. */
@@ -64,7 +66,7 @@ export async function fit(options: FitOptions): Promise<Fit> {
   const turns = new Turns(signal);
   const signals = signalSet.signals.length;
   const parts = split(vehicles, parameters.parts, seed);
-  const gapMs = GAP_PERIODS * medianPeriod(vehicles);
+  const gapMs = gapOf(vehicles);
   const choice = await chooseInputs(vehicles, signals, gapMs, parameters, turns);
   const { windowRows, smoothingRows, clip } = parameters;
   const features: FeatureSpec = { windowRows, gapMs, inputs: choice.inputs, clip };
@@ -84,14 +86,43 @@ export async function fit(options: FitOptions): Promise<Fit> {
     { ...parameters, hidden, epochs, seed, onEpoch },
     turns,
   );
-  const heldBack: Float64Array[][] = [];
-  for (const [i, part] of parts.entries())
-    for (const span of part)
-      heldBack.push(await residuals(span, signals, features, smoothingRows, fitted.withoutPart[i]!, turns));
-  const usable = heldBack.filter((span) => span.length > 0);
-  const heldBackRows = usable.reduce((sum, span) => sum + span.length, 0);
+  const heldBack: Averages[] = [];
+  for (const [i, part] of parts.entries()) {
+    const means = meansOf(
+      blocks.filter((_, j) => j !== i),
+      width,
+    );
+    for (const span of part) {
+      const { withoutPart } = fitted;
+      heldBack.push(await averages(span, signals, features, parameters, withoutPart[i]!, means, turns));
+    }
+  }
+  const usable = heldBack.filter(({ residuals }) => residuals.length > 0);
+  const heldBackRows = usable.reduce((sum, { residuals }) => sum + residuals.length, 0);
   if (heldBackRows < ROWS_MIN / 2) throw insufficient(heldBackRows);
-  const { score, highest } = await calibrate(usable, smoothingRows, turns);
+  const ofResiduals = await calibrate(
+    usable.map(({ residuals }) => residuals),
+    turns,
+  );
+  const { highest } = ofResiduals;
+  const score: ScoreSpec = {
+    smoothingRows,
+    residualCenter: ofResiduals.center,
+    residualScale: ofResiduals.scale,
+  };
+  if (parameters.shiftRows > 0) {
+    const ofShifts = await calibrate(
+      usable.map(({ shifts }) => shifts),
+      turns,
+    );
+    const means = meansOf(blocks, width);
+    score.shift = {
+      smoothingRows: parameters.shiftRows,
+      center: ofShifts.center.map((center, i) => center + means[i]!),
+      scale: ofShifts.scale,
+      weight: highest / ofShifts.highest,
+    };
+  }
   // The fewer vehicles there are, the less the highest of their scores says of the next.
   const threshold = parameters.thresholdFactor * (1 + 1 / vehicles.length) * highest;
   const { modelJson, weights } = writeDense(fitted.layers);
@@ -127,8 +158,11 @@ function insufficient(rows: number): CardanError {
   );
 }
 
-/** Milliseconds from row to row, as most rows have it. */
-function medianPeriod(vehicles: readonly VehicleRows[]): number {
+/**
+ * A silence of so many milliseconds is a gap: five times the period that most rows have, and at least twice what one
+ * row in a hundred has, for sources that are late now and then; but never more than twenty periods.
+ */
+function gapOf(vehicles: readonly VehicleRows[]): number {
   const periods: number[] = [];
   for (const { times } of vehicles)
     for (let row = 1; row < Math.min(times.length, 1000); row++) {
@@ -136,7 +170,9 @@ function medianPeriod(vehicles: readonly VehicleRows[]): number {
       if (period > 0) periods.push(period);
     }
   periods.sort((a, b) => a - b);
-  return periods[periods.length >> 1] ?? 1000;
+  const at = (part: number) => periods[Math.floor(part * periods.length)] ?? 1000;
+  const most = GAP_PERIODS * at(0.5);
+  return Math.max(most, Math.min(GAP_LATE * at(0.99), GAP_MOST * most));
 }
 
 /** A third more units than inputs, then a bottleneck of two thirds of them; less where that would be too much. */
@@ -147,21 +183,46 @@ function hiddenUnits(width: number, { outerUnits, middleUnits }: HyperParameters
   return [outer, middle(), outer];
 }
 
-/** Smoothed residuals of a span, one array per row that has some. */
-async function residuals(
+/** Per row that has some, averages of residuals, and of features as they lie from `means`. */
+interface Averages {
+  residuals: Float64Array[];
+  shifts: Float64Array[];
+}
+
+/** Those of a span, by a network and means that know nothing of it. */
+async function averages(
   { times, values }: Span,
   signals: number,
   features: FeatureSpec,
-  smoothingRows: number,
+  { smoothingRows, shiftRows }: HyperParameters,
   layers: readonly DenseLayer[],
+  means: Float64Array,
   turns: Turns,
-): Promise<Float64Array[]> {
+): Promise<Averages> {
   const limits = features.inputs.map(() => ROW_LIMIT);
-  const smoothed = new SmoothedResiduals(features, smoothingRows, new DenseExecutor(layers), limits);
-  const rows: Float64Array[] = [];
+  const smoothed = new SmoothedResiduals(features, new DenseExecutor(layers), {
+    smoothingRows,
+    shiftRows,
+    limits,
+  });
+  const into: Averages = { residuals: [], shifts: [] };
   for (let row = 0; row < times.length; row++) {
-    if (smoothed.push(times[row]!, values, row * signals)) rows.push(smoothed.values.slice());
+    if (smoothed.push(times[row]!, values, row * signals)) {
+      into.residuals.push(smoothed.values.slice());
+      into.shifts.push(smoothed.shifts.map((value, i) => value - means[i]!));
+    }
     if (row % 64 === 0 && turns.due) await turns.give();
   }
-  return rows;
+  return into;
+}
+
+/** Mean of each column over all rows of the blocks. */
+function meansOf(blocks: readonly Float32Array[], width: number): Float64Array {
+  const sums = new Float64Array(width);
+  let rows = 0;
+  for (const block of blocks) {
+    for (let at = 0; at < block.length; at++) sums[at % width]! += block[at]!;
+    rows += block.length / width;
+  }
+  return sums.map((sum) => sum / rows);
 }

@@ -4,6 +4,8 @@ export interface HyperParameters {
   windowRows: number;
   /** Feature rows over which residuals are averaged. */
   smoothingRows: number;
+  /** Feature rows over which the features themselves are averaged, for the score of a shift; 0: no such score. */
+  shiftRows: number;
   /** The network is given features within so many spreads. */
   clip: number;
   /** Units of the outer hidden layers and of the one between them; 0 chooses by the number of inputs. */
@@ -31,6 +33,7 @@ export interface HyperParameters {
 export const HYPER_PARAMETERS: Readonly<HyperParameters> = {
   windowRows: 5,
   smoothingRows: 30,
+  shiftRows: 30,
   clip: 5,
   outerUnits: 0,
   middleUnits: 0,

@@ -19,6 +19,7 @@ export class FeatureExtractor {
   /** Whether the last row began an empty window. */
   restarted = false;
   private readonly windowRows: number;
+  private readonly fromFirstRow: boolean;
   private readonly gapMs: number;
   private readonly clip: number;
   /** Columns that some input uses, and per input its index among them. */
@@ -38,9 +39,13 @@ export class FeatureExtractor {
   private filled = 0;
   private lastTime = Number.NaN;
 
-  /** `spec` as `parseManifest` gives it. */
-  constructor({ windowRows, gapMs, clip, inputs }: FeatureSpec) {
+  /**
+   * `spec` as `parseManifest` gives it. `fromFirstRow`: the features are valid from the first row of a window on,
+   * of the rows that are there.
+   */
+  constructor({ windowRows, gapMs, clip, inputs }: FeatureSpec, fromFirstRow = false) {
     this.windowRows = windowRows;
+    this.fromFirstRow = fromFirstRow;
     this.gapMs = gapMs;
     this.clip = clip;
     this.columns = Int32Array.from(new Set(inputs.map(({ signal }) => signal)));
@@ -72,12 +77,16 @@ export class FeatureExtractor {
     const { columns, ring, windowRows } = this;
     const passed = timeMs - this.lastTime;
     this.restarted = !(passed >= 0 && passed <= this.gapMs);
-    if (this.restarted) this.filled = 0;
+    if (this.restarted) {
+      this.filled = 0;
+      // What was not there was not seen.
+      if (this.fromFirstRow) ring.fill(Number.NaN);
+    }
     this.lastTime = timeMs;
     for (let c = 0; c < columns.length; c++) ring[c * windowRows + this.next] = values[offset + columns[c]!]!;
     this.next = this.next + 1 === windowRows ? 0 : this.next + 1;
     if (this.filled < windowRows) this.filled++;
-    if (this.filled < windowRows) return false;
+    if (this.filled < windowRows && !this.fromFirstRow) return false;
     for (let c = 0; c < columns.length; c++) this.summarise(c);
     this.standardise();
     return true;

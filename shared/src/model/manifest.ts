@@ -101,6 +101,19 @@ export interface ScoreSpec {
   /** Per network input: mean and spread of the smoothed residual on held-back normal rows. */
   residualCenter: number[];
   residualScale: number[];
+  /** How far the signals themselves have moved; without it the score is of the residuals alone. */
+  shift?: ShiftSpec;
+}
+
+/** Features averaged → score of a shift, by the same formula as for residuals. */
+export interface ShiftSpec {
+  /** Features are averaged over this many feature rows; at most `smoothingRows`. */
+  smoothingRows: number;
+  /** Per network input: mean and spread of the averaged feature on held-back normal rows. */
+  center: number[];
+  scale: number[];
+  /** What a score of shift counts in scores of residuals: both then reach the threshold equally seldom. */
+  weight: number;
 }
 
 /** When a score becomes an alarm. One event is one alarm (hysteresis). */
@@ -239,6 +252,18 @@ function readScore(fields: JsonFields, { windowRows, inputs }: FeatureSpec): Sco
     smoothingRows: fields.integer('smoothingRows', 1, SCORE_ROWS_MAX - windowRows + 1),
     residualCenter: fields.numbers('residualCenter', inputs.length),
     residualScale: fields.numbers('residualScale', inputs.length, Number.MIN_VALUE),
+  };
+  if (fields.has('shift')) spec.shift = readShift(fields.object('shift'), spec.smoothingRows, inputs.length);
+  fields.end();
+  return spec;
+}
+
+function readShift(fields: JsonFields, smoothingRowsMax: number, inputs: number): ShiftSpec {
+  const spec: ShiftSpec = {
+    smoothingRows: fields.integer('smoothingRows', 1, smoothingRowsMax),
+    center: fields.numbers('center', inputs),
+    scale: fields.numbers('scale', inputs, Number.MIN_VALUE),
+    weight: fields.positive('weight'),
   };
   fields.end();
   return spec;

@@ -3,12 +3,84 @@ import { FeatureExtractor } from './features.ts';
 import type { FeatureSpec } from './manifest.ts';
 
 /**
+ * The mean of the last `rows` rows of values, per column over those that were seen. Depends on these rows and on
+ * nothing before: summed anew each time, from the oldest to the newest, for the reason given in `FeatureExtractor`.
+ */
+export class MovingMean {
+  /** The last means, one per column; NaN where nothing was seen. */
+  readonly values: Float64Array;
+  private readonly rows: number;
+  private readonly ring: Float64Array;
+  private next = 0;
+  private filled = 0;
+
+  constructor(columns: number, rows: number) {
+    this.rows = rows;
+    this.values = new Float64Array(columns);
+    this.ring = new Float64Array(columns * rows);
+  }
+
+  /** Part of the rows that have been there since the last restart, 0..1. */
+  get share(): number {
+    return this.filled / this.rows;
+  }
+
+  restart(): void {
+    this.filled = 0;
+  }
+
+  /** The place for the next row of values, NaN = not seen; to be filled before `advance`. */
+  row(): Float64Array {
+    const columns = this.values.length;
+    return this.ring.subarray(this.next * columns, (this.next + 1) * columns);
+  }
+
+  /** Takes the row that was put into `row()`. */
+  advance(): void {
+    this.next = this.next + 1 === this.rows ? 0 : this.next + 1;
+    if (this.filled < this.rows) this.filled++;
+  }
+
+  /** Computes `values`. */
+  average(): void {
+    const { ring, values, rows, filled } = this;
+    const columns = values.length;
+    const oldest = (this.next - filled + rows) % rows;
+    for (let i = 0; i < columns; i++) {
+      let sum = 0;
+      let seen = 0;
+      let row = oldest;
+      for (let k = 0; k < filled; k++) {
+        const value = ring[row * columns + i]!;
+        if (!Number.isNaN(value)) {
+          sum += value;
+          seen++;
+        }
+        row = row + 1 === rows ? 0 : row + 1;
+      }
+      values[i] = sum / seen;
+    }
+  }
+}
+
+export interface ResidualOptions {
+  smoothingRows: number;
+  /** Rows over which the features themselves are averaged; 0: not at all. */
+  shiftRows?: number;
+  /** Most that one row may weigh, per input, so that a glitch of a sensor is no event. */
+  limits?: ArrayLike<number>;
+  /** Whether values are valid from the first row on, of as much of the windows as there is. */
+  fromFirstRow?: boolean;
+}
+
+/**
  * Rows → per network input the residual (input − output of the autoencoder), averaged over the last
- * `smoothingRows` feature rows. Noise averages out, a fault does not. Depends on the last
- * `windowRows + smoothingRows − 1` rows and on nothing before.
+ * `smoothingRows` feature rows, and the input itself averaged over the last `shiftRows`. Noise averages out, a fault
+ * does not. Depends on the last `windowRows + smoothingRows − 1` rows and on nothing before.
  *
  * The network is given clipped features, as it knows nothing of what lies beyond; the residual is of the
- * feature as it is, so that far off stays far off.
+ * feature as it is, so that far off stays far off. What is averaged beside it is the clipped feature: a shift lasts, a
+ * glitch does not.
  *
  * An output that is not finite makes all residuals of its row infinite: a network that is broken must not look
  * like one that finds everything normal.
@@ -16,69 +88,68 @@ import type { FeatureSpec } from './manifest.ts';
 export class SmoothedResiduals {
   /** The last averages, one per input; NaN where the signal was not seen. */
   readonly values: Float64Array;
+  /** The features averaged; empty without `shiftRows`. */
+  readonly shifts: Float64Array;
   private readonly extractor: FeatureExtractor;
   private readonly network: Network;
-  private readonly smoothingRows: number;
+  private readonly residuals: MovingMean;
+  private readonly features: MovingMean | undefined;
   private readonly limits: Float64Array;
-  /** Rows of residuals, NaN where the signal was not seen. */
-  private readonly ring: Float64Array;
-  private next = 0;
-  private filled = 0;
+  private readonly fromFirstRow: boolean;
 
-  /** `limits`: most that one row may weigh, per input, so that a glitch of a sensor is no event. */
-  constructor(features: FeatureSpec, smoothingRows: number, network: Network, limits?: ArrayLike<number>) {
-    const inputs = features.inputs.length;
-    this.extractor = new FeatureExtractor(features);
+  constructor(spec: FeatureSpec, network: Network, options: ResidualOptions) {
+    const inputs = spec.inputs.length;
+    const { smoothingRows, shiftRows = 0, limits, fromFirstRow = false } = options;
+    this.extractor = new FeatureExtractor(spec, fromFirstRow);
     this.network = network;
-    this.smoothingRows = smoothingRows;
+    this.fromFirstRow = fromFirstRow;
     this.limits = limits === undefined ? new Float64Array(inputs).fill(Infinity) : Float64Array.from(limits);
-    this.values = new Float64Array(inputs);
-    this.ring = new Float64Array(inputs * smoothingRows);
+    this.residuals = new MovingMean(inputs, smoothingRows);
+    this.features = shiftRows > 0 ? new MovingMean(inputs, shiftRows) : undefined;
+    this.values = this.residuals.values;
+    this.shifts = this.features?.values ?? new Float64Array(0);
   }
 
-  /** Takes a row, as `FeatureExtractor.push`. Returns whether `values` is valid. */
+  /** Part of the rows of the averages that have been there: 1 unless valid from the first row on. */
+  get share(): number {
+    return this.residuals.share;
+  }
+
+  get shiftShare(): number {
+    return this.features?.share ?? 0;
+  }
+
+  /** Takes a row, as `FeatureExtractor.push`. Returns whether `values` and `shifts` are valid. */
   push(timeMs: number, row: Float32Array, offset = 0): boolean {
-    const { extractor, ring, limits, smoothingRows } = this;
+    const { extractor, residuals, features, limits } = this;
     const ready = extractor.push(timeMs, row, offset);
-    if (extractor.restarted) this.filled = 0;
+    if (extractor.restarted) {
+      residuals.restart();
+      features?.restart();
+    }
     if (!ready) return false;
     const { clipped, standardised, seen } = extractor;
-    const inputs = clipped.length;
     const output = this.network.run(clipped);
-    const begin = this.next * inputs;
+    const into = residuals.row();
     let outputs = 0;
-    for (let i = 0; i < inputs; i++) {
-      const residual = standardised[i]! - output[i]!;
-      const limit = limits[i]!;
+    for (let i = 0; i < into.length; i++) {
       outputs += output[i]!;
-      ring[begin + i] =
-        seen[i] === 0 ? Number.NaN : residual > limit ? limit : residual < -limit ? -limit : residual;
+      into[i] = seen[i] === 0 ? Number.NaN : within(standardised[i]! - output[i]!, limits[i]!);
     }
-    if (!Number.isFinite(outputs)) ring.fill(Infinity, begin, begin + inputs);
-    this.next = this.next + 1 === smoothingRows ? 0 : this.next + 1;
-    if (this.filled < smoothingRows) this.filled++;
-    if (this.filled < smoothingRows) return false;
-    this.average();
+    if (!Number.isFinite(outputs)) into.fill(Infinity);
+    residuals.advance();
+    if (features !== undefined) {
+      const into = features.row();
+      for (let i = 0; i < into.length; i++) into[i] = seen[i] === 0 ? Number.NaN : clipped[i]!;
+      features.advance();
+    }
+    if (residuals.share < 1 && !this.fromFirstRow) return false;
+    residuals.average();
+    features?.average();
     return true;
   }
+}
 
-  /** From the oldest row to the newest, for the reason given in `FeatureExtractor`. */
-  private average(): void {
-    const { ring, values, smoothingRows } = this;
-    const inputs = values.length;
-    for (let i = 0; i < inputs; i++) {
-      let sum = 0;
-      let seen = 0;
-      let row = this.next;
-      for (let k = 0; k < smoothingRows; k++) {
-        const value = ring[row * inputs + i]!;
-        if (!Number.isNaN(value)) {
-          sum += value;
-          seen++;
-        }
-        row = row + 1 === smoothingRows ? 0 : row + 1;
-      }
-      values[i] = sum / seen;
-    }
-  }
+function within(value: number, limit: number): number {
+  return value > limit ? limit : value < -limit ? -limit : value;
 }

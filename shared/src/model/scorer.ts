@@ -13,16 +13,20 @@ const ROW_LIMIT = 30;
  *   r   f − autoencoder(f), each within ±30 residualScale, averaged over the last `smoothingRows` rows
  *       (SmoothedResiduals)
  *   z   (r − residualCenter) / residualScale, per input
- *   score = ⁴√ mean(z⁴)
+ *   score of residuals = ⁴√ mean(z⁴)
+ *   score of shift     = the same of f within ±`clip` instead of r, averaged over `shift.smoothingRows`, with `shift.center` and
+ *                        `shift.scale`
+ *   score = max(score of residuals, shift.weight · score of shift)
  *
  * Reconstruction error as a measure of novelty is from Japkowicz, Myers and Gluck, "A novelty detection
- * approach to classification" (IJCAI 1995). Two things are added. Residuals keep their sign until they have been
- * averaged, so that noise cancels and a shift does not. And the power mean of order 4 stands between the root
- * mean square, in which one broken signal among many drowns, and the maximum, which hears only one of them.
+ * approach to classification" (IJCAI 1995). Three things are added. Residuals keep their sign until they have been
+ * averaged, so that noise cancels and a shift does not. The power mean of order 4 stands between the root
+ * mean square, in which one broken signal among many drowns, and the maximum, which hears only one of them. And what
+ * moves all signals together fits the network well: the shift hears it.
  *
  * A score depends on the last `windowRows + smoothingRows − 1` rows and on nothing before: whoever has seen
- * these comes to the same bits. Before, and after a gap in time, it is NaN. It is infinite when the network gave
- * a value that is not finite.
+ * these comes to the same bits. Before, and after a gap in time, it is NaN; or, `fromFirstRow`, of what there is, where
+ * the rows that are missing count as normal. It is infinite when the network gave a value that is not finite.
  */
 export class Scorer {
   readonly model: Model;
@@ -31,18 +35,27 @@ export class Scorer {
   private readonly residuals: SmoothedResiduals;
   private readonly spec: ScoreSpec;
   private readonly signalOfInput: Int32Array;
-  /** z⁴ per input, of the last row. */
-  private readonly powers: Float64Array;
+  /** z⁴ per input, of the last row: of the residuals, of the shift, and of the one that the score is. */
+  private readonly residualPowers: Float64Array;
+  private readonly shiftPowers: Float64Array;
+  private powers: Float64Array;
 
-  constructor(model: Model) {
+  constructor(model: Model, { fromFirstRow = false } = {}) {
     const { features, score } = model.manifest;
+    const { shift } = score;
     this.model = model;
     this.spec = score;
     const network = model.network ?? new DenseExecutor(model.layers);
-    const limits = score.residualScale.map((scale) => ROW_LIMIT * scale);
-    this.residuals = new SmoothedResiduals(features, score.smoothingRows, network, limits);
+    this.residuals = new SmoothedResiduals(features, network, {
+      smoothingRows: score.smoothingRows,
+      limits: score.residualScale.map((scale) => ROW_LIMIT * scale),
+      ...(shift === undefined ? {} : { shiftRows: shift.smoothingRows }),
+      fromFirstRow,
+    });
     this.signalOfInput = Int32Array.from(features.inputs, ({ signal }) => signal);
-    this.powers = new Float64Array(features.inputs.length);
+    this.residualPowers = new Float64Array(features.inputs.length);
+    this.shiftPowers = new Float64Array(features.inputs.length);
+    this.powers = this.residualPowers;
   }
 
   /**
@@ -50,12 +63,21 @@ export class Scorer {
    * milliseconds since 1970. Returns its score, NaN while the windows fill.
    */
   push(timeMs: number, values: Float32Array, offset = 0): number {
-    this.ready = this.residuals.push(timeMs, values, offset);
+    const { residuals, spec, residualPowers, shiftPowers } = this;
+    this.ready = residuals.push(timeMs, values, offset);
+    this.powers = residualPowers;
     if (!this.ready) {
-      this.powers.fill(0);
+      residualPowers.fill(0);
       return Number.NaN;
     }
-    return fuse(this.residuals.values, this.spec, this.powers);
+    const { residualCenter, residualScale, shift } = spec;
+    const score = fuse(residuals.values, residualCenter, residualScale, residualPowers, residuals.share);
+    if (shift === undefined) return score;
+    const { center, scale, weight } = shift;
+    const shifted = weight * fuse(residuals.shifts, center, scale, shiftPowers, residuals.shiftShare);
+    if (!(shifted > score)) return score;
+    this.powers = shiftPowers;
+    return shifted;
   }
 
   /** Scores consecutive rows: `values` is row-major, one row per time. */
@@ -81,19 +103,25 @@ export class Scorer {
 }
 
 /**
- * Smoothed residuals → score; `powers` gets z⁴ per input. Inputs whose signal was not seen (NaN) count as
- * normal: a silent sensor is for the bus to report, not for the model.
+ * Averages → score; `powers` gets z⁴ per input. Inputs whose signal was not seen (NaN) count as normal: a silent
+ * sensor is for the bus to report, not for the model. `share` is the part of the rows that the averages are of, the
+ * others count as normal.
  */
-export function fuse(residuals: Float64Array, spec: ScoreSpec, powers: Float64Array): number {
-  const { residualCenter, residualScale } = spec;
+export function fuse(
+  averages: Float64Array,
+  centers: ArrayLike<number>,
+  scales: ArrayLike<number>,
+  powers: Float64Array,
+  share = 1,
+): number {
   let sum = 0;
-  for (let i = 0; i < residuals.length; i++) {
-    const z = (residuals[i]! - residualCenter[i]!) / residualScale[i]!;
+  for (let i = 0; i < averages.length; i++) {
+    const z = (share * (averages[i]! - centers[i]!)) / scales[i]!;
     const square = z * z;
     const power = square >= 0 ? square * square : 0;
     powers[i] = power;
     sum += power;
   }
   // Square roots are exact to the last bit on every machine; a general power is not.
-  return Math.sqrt(Math.sqrt(sum / residuals.length));
+  return Math.sqrt(Math.sqrt(sum / averages.length));
 }
