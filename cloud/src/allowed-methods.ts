@@ -23,12 +23,13 @@ export class AllowedMethods {
   }
 }
 
-/** `/v1/models/:name` or `/v1/targets/*` as an expression. */
+/** `/v1/models/:name`, `/v1/models/:name(…)::predict` or `/v1/targets/*` as an expression. */
 function patternOf(url: string): RegExp {
-  const parts = url
-    .split('/')
-    .map((part) =>
-      part === '*' ? '.*' : part.startsWith(':') ? '[^/]+' : part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'),
-    );
+  const parts = url.split('/').map((part) => {
+    if (part === '*') return '.*';
+    if (!part.startsWith(':')) return part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+    const [, verb] = part.split('::');
+    return verb === undefined ? '[^/]+' : `[^/:]+:${verb}`;
+  });
   return new RegExp(`^${parts.join('/')}$`);
 }

@@ -15,6 +15,7 @@ import { fleetRoutes } from './fleet-routes.ts';
 import { idempotentPosts } from './idempotency.ts';
 import { modelRoutes } from './model-routes.ts';
 import { documentOptions } from './openapi-document.ts';
+import { predictRoutes } from './predict-routes.ts';
 import { rolloutRoutes } from './rollout-routes.ts';
 import * as schema from './schemas.ts';
 import { signingRoutes } from './signing-routes.ts';
@@ -47,6 +48,7 @@ export async function distributionApi(server: FastifyInstance, options: Distribu
   await server.register(async (routes) => fileRoutes(routes, options));
   await server.register(async (routes) => blobRoutes(routes, options));
   await server.register(async (routes) => modelRoutes(routes, options));
+  await server.register(async (routes) => predictRoutes(routes, options));
   await server.register(async (routes) => trainingRoutes(routes, options));
   await server.register(async (routes) => signingRoutes(routes, options));
   await server.register(async (routes) => campaignRoutes(routes, options));

@@ -35,7 +35,17 @@ export async function modelRoutes(
   server.get<{ Params: { name: string } }>(
     '/v1/models/:name',
     { schema: schema.getModel, config: { role: 'viewer' } },
-    (request) => shown(request.params.name),
+    (request) => {
+      const model = shown(request.params.name);
+      // As TensorFlow Serving says it: clients of it wait for this before they ask.
+      const status = { error_code: 'OK', error_message: '' };
+      const model_version_status = model.versions.map(({ version }) => ({
+        version,
+        state: 'AVAILABLE',
+        status,
+      }));
+      return { ...model, model_version_status };
+    },
   );
 
   server.get<{ Params: { name: string }; Querystring: PageQuery }>(

@@ -66,7 +66,33 @@ export const getModel: FastifySchema = {
   ...management,
   summary: 'A model with its newest versions and what names them',
   params: params({ name: label }),
-  response: { 200: model, '4xx': problem },
+  response: {
+    200: {
+      ...model,
+      properties: {
+        ...model.properties,
+        model_version_status: {
+          type: 'array',
+          description: 'The same versions for clients of TensorFlow Serving',
+          items: {
+            type: 'object',
+            properties: {
+              version: label,
+              state: { const: 'AVAILABLE' },
+              status: {
+                type: 'object',
+                properties: { error_code: { type: 'string' }, error_message: { type: 'string' } },
+                required: ['error_code', 'error_message'],
+              },
+            },
+            required: ['version', 'state', 'status'],
+          },
+        },
+      },
+      required: [...model.required, 'model_version_status'],
+    },
+    '4xx': problem,
+  },
 };
 
 export const listVersions: FastifySchema = {

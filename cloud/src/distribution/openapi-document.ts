@@ -38,6 +38,7 @@ export const documentOptions: FastifyDynamicSwaggerOptions = {
     tags: [
       { name: 'vehicle', description: 'What a car reads and reports.' },
       { name: 'management', description: 'What publishers, operators and approvers use.' },
+      { name: 'prediction', description: 'What programs ask the models.' },
       { name: 'service', description: 'The service itself.' },
     ],
     components: {
