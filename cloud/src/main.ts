@@ -26,8 +26,10 @@ import { RegistryClient } from './registry-client.ts';
 import { keepHeapSmall } from './small-heap.ts';
 import { ROLLOUT_POLICIES, type RolloutPolicy } from './registry/registry.ts';
 import { rolloutsCommand } from './rollouts-command.ts';
+import { fitCommand } from './fit-command.ts';
 import { keysCommand } from './keys-command.ts';
 import { readToken } from './token-file.ts';
+import { scoreCommand } from './score-command.ts';
 import { tokensCommand } from './tokens-command.ts';
 import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
 import { vehiclesCommand } from './vehicles-command.ts';
@@ -142,9 +144,11 @@ logOptions(program.command('lag').description('How far each group of readers is 
   .action(lag);
 
 campaignsCommand(program);
+fitCommand(program);
 keysCommand(program);
 modelsCommand(program);
 rolloutsCommand(program);
+scoreCommand(program);
 tokensCommand(program);
 vehiclesCommand(program);
 

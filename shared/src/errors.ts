@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'DATA_DIR_NOT_WRITABLE'
   | 'FILE_NOT_FOUND'
   | 'FILE_NOT_READABLE'
+  | 'CSV_INVALID' // a recording that cannot be read as a table of sensors; the message says why
   | 'DBC_INVALID' // not one usable message in the file
   | 'DBC_ENCODE' // a value that a message cannot carry
   | 'CAN_FRAME_INVALID' // a line or datagram that is not a CAN frame

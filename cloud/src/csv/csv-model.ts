@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto';
+import {
+  loadModel,
+  selfTestOf,
+  serializeManifest,
+  type FileRef,
+  type ModelManifest,
+  type SignalSet,
+} from '@cardan/shared';
+import { CLOUD_VERSION } from '../config.ts';
+import type { ModelFiles } from '../registry-client.ts';
+import { fit, type FitOptions } from '../trainer/fit.ts';
+import { modelName } from '../trainer/training.ts';
+import type { VehicleRows } from '../trainer/training-data.ts';
+
+/** What stands in the lineage instead of a topic: there are no offsets then. */
+export const CSV_TOPIC = 'csv';
+
+/**
+ * Makes a model of recordings, by the same code as of rows from the log. It is named and made like any other; its time is
+ * that of the newest row, so that the same files and seed give the same bytes.
+ *
+ * @throws CardanError TRAINING_DATA_INSUFFICIENT, TRAINING_DIVERGED
+ */
+export async function csvModel(
+  signalSet: SignalSet,
+  recordings: readonly VehicleRows[],
+  seed: number,
+  more: Pick<FitOptions, 'hyperParameters' | 'onEpoch'> = {},
+): Promise<{ files: ModelFiles; manifest: ModelManifest }> {
+  const result = await fit({ signalSet, vehicles: recordings, seed, ...more });
+  const span = spanOf(recordings);
+  const manifest: ModelManifest = {
+    schema: 1,
+    name: modelName(signalSet.id),
+    version: '1',
+    createdAt: span.to,
+    signalSet,
+    engine: 'dense',
+    features: result.features,
+    score: result.score,
+    alarm: result.alarm,
+    files: { 'model.json': fileRef(result.modelJson), 'weights.bin': fileRef(result.weights) },
+    lineage: {
+      topic: CSV_TOPIC,
+      offsets: {},
+      eventOffsets: {},
+      span,
+      rows: recordings.reduce((sum, { times }) => sum + times.length, 0),
+      vehicles: recordings.length,
+      rowsExcluded: 0,
+      duplicatesDropped: 0,
+      seed,
+      hyperParameters: result.hyperParameters,
+      codeVersion: CLOUD_VERSION,
+      parent: null,
+    },
+    metrics: result.metrics,
+  };
+  const files = { model: result.modelJson, weights: result.weights };
+  manifest.selfTest = selfTestOf(loadModel({ manifest: serializeManifest(manifest), ...files }), seed);
+  return { files: { manifest: serializeManifest(manifest), ...files }, manifest };
+}
+
+function spanOf(recordings: readonly VehicleRows[]): ModelManifest['lineage']['span'] {
+  let [from, to] = [Infinity, -Infinity];
+  for (const { times } of recordings)
+    for (const time of times) {
+      from = Math.min(from, time);
+      to = Math.max(to, time);
+    }
+  return { from: isoTime(from), to: isoTime(to) };
+}
+
+/** A number of a time column may be no date at all: within the years that RFC 3339 has. */
+function isoTime(ms: number): string {
+  const [first, last] = [Date.UTC(1, 0), Date.UTC(9999, 11)];
+  return new Date(Math.min(last, Math.max(first, Math.round(ms)))).toISOString();
+}
+
+function fileRef(bytes: Buffer): FileRef {
+  return { sha256: createHash('sha256').update(bytes).digest('hex'), length: bytes.length };
+}

@@ -1,0 +1,82 @@
+import type { Command } from 'commander';
+import { CardanError, loadModel, numberBetween, replaceFile, type Model } from '@cardan/shared';
+import { CLOUD_DEFAULTS } from './config.ts';
+import { csvModel } from './csv/csv-model.ts';
+import { notWritable, readModelFolder } from './csv/model-folder.ts';
+import { noteProblems, noteTraining } from './csv/notes.ts';
+import { scoreRows, scoresCsv } from './csv/score-table.ts';
+import { readSensorTable } from './csv/sensor-table.ts';
+import { signalSetOf, tableRows, type TableRows } from './csv/table-rows.ts';
+
+interface Options {
+  train?: string;
+  model?: string;
+  input: string;
+  out: string;
+  seed: number;
+}
+
+/** Adds `score`. */
+export function scoreCommand(program: Command): void {
+  program
+    .command('score')
+    .description(
+      'Score each row of a recording (CSV) by a model, or by a recording of normal running (docs/quality.md).',
+    )
+    .option('--train <file>', 'CSV of normal running of the same machine: a model is made of it first')
+    .option('--model <folder>', 'folder with a model, as `fit` writes it')
+    .requiredOption('--input <file>', 'CSV to be scored: the time in the first column, then sensors')
+    .requiredOption('--out <file>', 'CSV that is written: the time, score, threshold, prediction (0 or 1)')
+    .option(
+      '--seed <n>',
+      'seed of the training',
+      numberBetween(0, 2 ** 31, { whole: true }),
+      CLOUD_DEFAULTS.trainer.seed,
+    )
+    .action(score);
+}
+
+async function score(options: Options): Promise<void> {
+  const input = readSensorTable(options.input);
+  const { model, head } = await modelOf(options);
+  const { features, signalSet } = model.manifest;
+  const rows = tableRows(input, signalSet, periodOf(features.gapMs));
+  noteProblems(
+    'score',
+    input,
+    rows,
+    features.inputs.map(({ signal }) => signalSet.signals[signal]!.name),
+  );
+  const result = scoreRows(model, rows, head);
+  try {
+    await replaceFile(options.out, scoresCsv(input.timeColumn, input.timeTexts, result));
+  } catch (cause) {
+    throw notWritable(options.out, cause);
+  }
+  const over = result.predictions.reduce((sum, prediction) => sum + prediction, 0);
+  const highest = result.scores.reduce((most, one) => Math.max(most, one), 0);
+  process.stderr.write(
+    `score: ${rows.times.length} rows, ${over} over the threshold of ${result.threshold}; highest score ${highest}; written to ${options.out}\n`,
+  );
+}
+
+async function modelOf({ train, model, seed }: Options): Promise<{ model: Model; head?: TableRows }> {
+  if ((train === undefined) === (model === undefined))
+    throw new CardanError(
+      'USAGE',
+      'Give either --train, a recording of normal running, or --model, a folder with a model.',
+    );
+  if (model !== undefined) return { model: readModelFolder(model) };
+  const table = readSensorTable(train!);
+  const set = signalSetOf([table]);
+  const head = tableRows(table, set);
+  noteProblems('score', table, head);
+  const made = await csvModel(set, [head], seed);
+  noteTraining('score', made.manifest);
+  return { model: loadModel(made.files), head };
+}
+
+/** The trainer takes a silence of five periods for a gap. */
+function periodOf(gapMs: number): number {
+  return gapMs / 5;
+}
