@@ -1,0 +1,109 @@
+"""Rows → anomaly scores, with a network in ONNX and its manifest: what a car computes.
+
+    r      feature - output of the network, within ±30 residualScale, averaged over the last smoothingRows rows
+    z      (r - residualCenter) / residualScale, per input
+    score  fourth root of the mean of z⁴
+"""
+
+import numpy as np
+import onnxruntime
+from features import network_input, spans, standardise
+
+ROW_LIMIT = 30
+KNOWN = {"smoothingRows", "residualCenter", "residualScale", "shift"}
+
+
+class Network:
+    """Rows of features → rows of the same, through onnxruntime on one core."""
+
+    def __init__(self, path):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(str(path), options)
+        (given,) = self.session.get_inputs()
+        self.input = given.name
+
+    def run(self, rows):
+        # scikit-learn's converter ends with the shape [rows * values, 1].
+        return np.asarray(self.session.run(None, {self.input: rows})[0], dtype=np.float64).reshape(len(rows), -1)
+
+
+def moving_mean(values, rows):
+    """Means over the last `rows` rows, of what was seen (not NaN), from the oldest to the newest."""
+    out = len(values) - rows + 1
+    total, seen = np.zeros((out, values.shape[1])), np.zeros((out, values.shape[1]))
+    for k in range(rows):
+        part = values[k : k + out]
+        ok = ~np.isnan(part)
+        total += np.where(ok, part, 0)
+        seen += ok
+    with np.errstate(all="ignore"):
+        return total / seen
+
+
+def residuals(manifest, network, values, limits):
+    """Features of one span, and what the network makes of them subtracted; each one row per full window."""
+    spec = manifest["features"]
+    features = standardise(spec, values)
+    output = network.run(network_input(spec, features))
+    off = np.clip(features - output, -limits, limits)
+    # A network that is broken must not look like one that finds everything normal.
+    off[~np.isfinite(output.sum(axis=1))] = np.inf
+    return features, off
+
+
+def fuse(averages, center, scale):
+    """Inputs that were not seen count as normal."""
+    with np.errstate(all="ignore"):
+        z = (averages - center) / scale
+    square = z * z
+    powers = np.where(np.isnan(square), 0, square * square)
+    return np.sqrt(np.sqrt(powers.mean(axis=1)))
+
+
+def scores(manifest, network, times, values):
+    """One score per row of a vehicle; NaN while the windows fill, and again after a gap."""
+    spec, score = manifest["features"], manifest["score"]
+    if set(score) - KNOWN:
+        raise ValueError(f"this program does not know {sorted(set(score) - KNOWN)} of the manifest's score")
+    center, scale = np.array(score["residualCenter"]), np.array(score["residualScale"])
+    smoothing, shift = score["smoothingRows"], score.get("shift")
+    first = spec["windowRows"] + smoothing - 2
+    found = np.full(len(times), np.nan)
+    for begin, end in spans(times, spec["gapMs"]):
+        if end - begin <= first:
+            continue
+        features, off = residuals(manifest, network, values[begin:end], ROW_LIMIT * scale)
+        result = fuse(moving_mean(off, smoothing), center, scale)
+        if shift is not None:
+            spread = np.array(shift["scale"])
+            limited = np.clip(features, -ROW_LIMIT * spread, ROW_LIMIT * spread)
+            moved = moving_mean(limited, shift["smoothingRows"])[smoothing - shift["smoothingRows"] :]
+            result = np.maximum(result, shift["weight"] * fuse(moved, np.array(shift["center"]), spread))
+        found[begin + first : end] = result
+    return found
+
+
+def self_test_rows(manifest, seed, count=8):
+    """The rows by which a car proves a model: they follow from the manifest and a seed, so both sides can make them.
+
+    Value of signal s in row t = base + 3 · spread · u. base and spread are center and scale of the first input of s that is
+    a mean, a minimum or a maximum; of another input 0 and |center| + scale. u is the next number of
+    x ← 1664525 x + 1013904223 mod 2³², as x / 2³¹ - 1; where the top four bits of x are 0, the signal is not seen.
+    """
+    spec, signals = manifest["features"], len(manifest["signalSet"]["signals"])
+    rows = spec["windowRows"] + manifest["score"]["smoothingRows"] - 2 + count
+    base, spread = np.zeros(signals), np.zeros(signals)
+    for signal in range(signals):
+        inputs = [given for given in spec["inputs"] if given["signal"] == signal]
+        place = [given for given in inputs if given["statistic"] in ("mean", "min", "max")]
+        if place:
+            base[signal], spread[signal] = place[0]["center"], place[0]["scale"]
+        elif inputs:
+            spread[signal] = abs(inputs[0]["center"]) + inputs[0]["scale"]
+    values, x = np.empty(rows * signals), seed
+    for i in range(len(values)):
+        x = (x * 1664525 + 1013904223) % 2**32
+        values[i] = np.nan if x >> 28 == 0 else base[i % signals] + 3 * spread[i % signals] * (x / 2**31 - 1)
+    times = np.arange(rows) * spec["gapMs"] / 2
+    return times, values.astype(np.float32).reshape(rows, signals)

@@ -1,0 +1,223 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import {
+  Alarm,
+  cloudEvent,
+  encodeTelemetry,
+  ensureLogTopics,
+  eventToRecord,
+  loadModel,
+  Scorer,
+  type Model,
+} from '@cardan/shared';
+import { openEventLog, type EventLog } from '@cardan/shared/event-log';
+import { RegistryClient } from '@cardan/cloud';
+import { startRegistry } from '../../cloud/src/distribution/start-registry.ts';
+import { CAR_COLUMNS, recordCar, type CarRows } from '../../bench/parts/quality/car-rows.ts';
+import { Car } from '../src/car.ts';
+
+/** examples/python as its README says, on a real Kafka, with rows of simulated cars; and Cardan’s scores of the same rows. */
+const ROOT = resolve(import.meta.dirname, '../..');
+const CLOUD = join(ROOT, 'cloud/bin/cardan-cloud.js');
+const { set } = CAR_COLUMNS;
+const NAME = `anomaly-${set.id}`;
+const BEGIN = Date.UTC(2026, 0, 1);
+const MINUTE = 60_000;
+const BATCH_ROWS = 50;
+const TRAINED_MINUTES = 15;
+
+const PYTHON = hasPython();
+
+/** Whether Python is here with what the example needs. In CI it must be. */
+function hasPython(): boolean {
+  const needed = 'confluent_kafka, google.protobuf, numpy, sklearn, skl2onnx, onnxruntime';
+  const found = spawnSync('python3', ['-c', `import ${needed}`]).status === 0;
+  if (!found && process.env.CI) throw new Error(`CI needs Python with ${needed}`);
+  if (!found) console.log('skipped: no Python with the packages of examples/python/requirements.txt here');
+  return found;
+}
+
+const closing: (() => unknown)[] = [];
+let log: EventLog;
+let client: RegistryClient;
+let url: string;
+let dir: string;
+let env: NodeJS.ProcessEnv;
+/** Everything that the cars send, before and after the training. */
+const drives = new Map<string, CarRows>();
+
+beforeAll(async () => {
+  if (!PYTHON) return;
+  const prefix = `python-${randomUUID().slice(0, 8)}.`;
+  dir = mkdtempSync(join(tmpdir(), 'cardan-python-'));
+  closing.push(() => rmSync(dir, { recursive: true }));
+  const brokers = inject('kafkaBrokers');
+  log = await openEventLog(`kafka:${brokers}`, { topicPrefix: prefix });
+  closing.push(() => log.close());
+  await ensureLogTopics(log);
+  const columns = cloudEvent('io.cardan.signal-set', { source: '/vehicles/car-1', id: '1', time: 0 }, set);
+  await log.append('signal-sets', [eventToRecord(set.id, columns)]);
+  const service = await startRegistry({
+    log,
+    mqttUrl: 'mqtt://127.0.0.1:9', // nobody: models go nowhere here
+    dir: join(dir, 'registry'),
+    host: '127.0.0.1',
+    port: 0,
+    onProblem: () => undefined,
+  });
+  closing.push(() => service.close());
+  url = service.url;
+  client = new RegistryClient(url);
+  env = {
+    ...process.env,
+    KAFKA_BROKERS: brokers,
+    CARDAN_TOPIC_PREFIX: prefix,
+    CARDAN_REGISTRY: url,
+    PYTHONDONTWRITEBYTECODE: '1',
+  };
+  cpSync(join(ROOT, 'examples/python'), join(dir, 'example'), { recursive: true });
+  await run('protoc', '-I', join(ROOT, 'shared/proto'), `--python_out=${dir}/example`, 'telemetry.proto');
+  for (let n = 1; n <= 5; n++) {
+    const car = new Car({ id: `car-${n}`, seed: n, startTime: BEGIN });
+    drives.set(car.id, recordCar(car, BEGIN, BEGIN + TRAINED_MINUTES * MINUTE));
+  }
+  for (const [vehicle, rows] of drives) await send(vehicle, rows);
+});
+afterAll(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+async function run(command: string, ...args: string[]): Promise<string> {
+  const child = spawn(command, args, { cwd: join(dir, 'example'), env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const [out, problems, [status]] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close') as Promise<[number]>,
+  ]);
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} failed:\n${problems}`);
+  return out;
+}
+const cloud = (...args: string[]) => run(process.execPath, CLOUD, ...args);
+
+/** As a car does: batch by batch, one of them twice, and one that a campaign asked for. */
+async function send(vehicle: string, { times, values }: CarRows, first = 0): Promise<void> {
+  const width = set.signals.length;
+  const batch = (from: number, campaign?: string) =>
+    encodeTelemetry({
+      signalSet: set.id,
+      epoch: campaign === undefined ? 7 : 8,
+      firstSequence: first + from,
+      times: times.slice(from, from + BATCH_ROWS),
+      values: values.slice(from * width, (from + BATCH_ROWS) * width),
+      scores: new Float32Array(0),
+      modelName: '',
+      modelVersion: '',
+      ...(campaign === undefined ? {} : { campaign }),
+    });
+  const records = [];
+  for (let from = 0; from < times.length; from += BATCH_ROWS)
+    records.push({ key: vehicle, value: batch(from), timestamp: times[from]! });
+  records.splice(3, 0, records[2]!, { ...records[0]!, value: batch(0, 'braking') });
+  await log.append('telemetry', records);
+}
+
+/** What a car downloads. */
+async function published(version: string): Promise<Model> {
+  const bytes = await client.manifest({ name: NAME, version });
+  const files = await client.filesOf(JSON.parse(bytes.toString('utf8')) as Model['manifest']);
+  return loadModel({ ...files, manifest: bytes });
+}
+
+interface Line {
+  vehicle: string;
+  time: number;
+  score: number | null;
+  alarm: boolean;
+}
+
+/** Runs the predictor on all that is in Kafka, and compares each of its lines with a car of this model. */
+async function comparePredictor(folder: string, model: Model): Promise<{ rows: number; largest: number }> {
+  const lines = (await run('python3', 'predict.py', '--model', folder, '--rows', '--to-end'))
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Line);
+  let [largest, rows] = [0, 0];
+  for (const [vehicle, { times, values }] of drives) {
+    const scorer = new Scorer(model);
+    const alarm = new Alarm(model.manifest.alarm);
+    const found = lines.filter((line) => line.vehicle === vehicle);
+    expect(found.map(({ time }) => time)).toEqual([...times]);
+    found.forEach(({ score, alarm: active }, row) => {
+      const expected = scorer.push(times[row]!, values, row * set.signals.length);
+      alarm.push(expected);
+      expect(score === null).toBe(Number.isNaN(expected));
+      expect(active).toBe(alarm.active);
+      if (score === null) return;
+      largest = Math.max(largest, Math.abs(score - expected) / Math.max(1, expected));
+      rows++;
+    });
+  }
+  return { rows, largest };
+}
+
+describe.runIf(PYTHON)('a model', () => {
+  it('trained in Python on what is in Kafka scores in the car as it does in Python', async () => {
+    const said = await run('python3', 'train.py', '--out', 'model');
+    expect(said).toMatch(/^5 vehicles, 4\d\d\d rows, \d\d inputs/);
+    const told = await cloud('models', 'import', 'model/model.onnx', '--manifest', 'model/manifest.json');
+    const { version, scoreDifference } = JSON.parse(told) as { version: string; scoreDifference: number };
+    expect(scoreDifference).toBeLessThan(1e-5);
+
+    // The registry has all cars with these signals run it.
+    const desired = await fetch(`${url}/v1/vehicles/car-1/desired?signalSet=${set.id}`);
+    expect(await desired.json()).toMatchObject({ active: { name: NAME, version } });
+    const model = await published(version);
+    const { lineage } = model.manifest;
+    const end = await log.resolve('telemetry', 'latest');
+    for (const [partition, { from, to }] of Object.entries(lineage.offsets))
+      expect([from, to]).toEqual([0, end[Number(partition)]]);
+    expect(lineage).toMatchObject({
+      rows: [...drives.values()].reduce((sum, { times }) => sum + times.length, 0),
+      vehicles: 5,
+      duplicatesDropped: 5 * BATCH_ROWS,
+      codeVersion: expect.stringMatching(/^scikit-learn \d/) as string,
+    });
+    expect(Object.keys(lineage.offsets).length).toBeGreaterThan(1);
+
+    // One car more drives, and breaks.
+    const broken = new Car({ id: 'car-9', seed: 9, startTime: BEGIN });
+    broken.inject({ kind: 'coolant-leak', onset: BEGIN + 5 * MINUTE, severity: 1, growthMs: 5 * MINUTE });
+    drives.set(broken.id, recordCar(broken, BEGIN, BEGIN + 20 * MINUTE));
+    await send(broken.id, drives.get(broken.id)!);
+    const { rows, largest } = await comparePredictor('model', model);
+    expect(rows).toBeGreaterThan(5000);
+    expect(largest).toBeLessThan(1e-5);
+    const alarms = await run('python3', 'predict.py', '--model', 'model', '--to-end');
+    expect(alarms).toMatch(/"vehicle": "car-9".*"alarm": true/);
+  });
+
+  it('trained by Cardan scores in Python as it does in the car', async () => {
+    const [trained] = (await cloud('trainer', '--from', 'earliest', '--to', 'now')).trimEnd().split('\n');
+    const { version } = JSON.parse(trained!) as { version: string };
+    mkdirSync(join(dir, 'example/cardan'));
+    await cloud('models', 'export', NAME, version, '--onnx', 'cardan/model.onnx');
+    writeFileSync(join(dir, 'example/cardan/manifest.json'), await client.manifest({ name: NAME, version }));
+    const { rows, largest } = await comparePredictor('cardan', await published(version));
+    expect(rows).toBeGreaterThan(5000);
+    expect(largest).toBeLessThan(1e-5);
+  });
+
+  it('has every package of the example at the version that was tested', () => {
+    const wanted = readFileSync(join(ROOT, 'examples/python/requirements.txt'), 'utf8');
+    const code = 'import sys, importlib.metadata as m\nfor p in sys.argv[1:]: print(f"{p}=={m.version(p)}")';
+    const packages = [...wanted.matchAll(/^([a-z0-9-]+)==/gm)].map(([, name]) => name!);
+    const { stdout } = spawnSync('python3', ['-c', code, ...packages], { encoding: 'utf8' });
+    expect(stdout.trimEnd().split('\n')).toEqual(wanted.split('\n').filter((line) => /^[a-z]/.test(line)));
+  });
+});
