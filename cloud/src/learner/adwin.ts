@@ -27,8 +27,8 @@ export interface AdwinState {
 
 /** 2^40 values in one bucket: 35,000 years at 1 Hz. What is older than the largest buckets is forgotten. */
 const LEVELS = 41;
-/** Buckets of one size that fit, a power of two. */
-const RING_MAX = 256;
+/** Buckets of one size: a look takes time in their number. */
+const BUCKETS_MAX = 255;
 /** The quick look may only pass over a cut that the exact one surely refuses, whatever was rounded. */
 const QUICK = 1 - 1e-9;
 
@@ -47,9 +47,8 @@ const QUICK = 1 - 1e-9;
  */
 export class Adwin {
   readonly options: AdwinOptions;
-  private readonly ring: number;
+  /** Per size, the smallest first: buckets, the oldest first. Those of one value are in `recent`. */
   private readonly counts = new Int32Array(LEVELS);
-  private readonly heads = new Int32Array(LEVELS);
   private readonly sums: Float64Array;
   private readonly squares: Float64Array;
   private levels = 1;
@@ -58,8 +57,12 @@ export class Adwin {
   private total = 0;
   /** Sum of the squared distances from the window's mean. */
   private spread = 0;
-  private readonly pending: Float64Array;
-  private waiting = 0;
+  /** The buckets of one value, then what waits for the next look. */
+  private readonly recent: Float64Array;
+  private filled = 0;
+  private full: number;
+  /** What moves up to the next size, by turns. */
+  private readonly moving: { sums: Float64Array; squares: Float64Array }[];
 
   /** Throws RangeError. */
   constructor(options: Partial<AdwinOptions> = {}) {
@@ -70,12 +73,16 @@ export class Adwin {
     for (const [name, value] of Object.entries(whole))
       if (!Number.isInteger(value) || value < 1)
         throw new RangeError(`${name} is ${value}; it is a whole number from 1 on.`);
-    if (bucketsMax < 2 || bucketsMax >= RING_MAX)
-      throw new RangeError(`bucketsMax is ${bucketsMax}; it lies between 2 and ${RING_MAX - 1}.`);
-    this.ring = 2 ** Math.ceil(Math.log2(bucketsMax + 1));
-    this.sums = new Float64Array(LEVELS * this.ring);
-    this.squares = new Float64Array(LEVELS * this.ring);
-    this.pending = new Float64Array(clock);
+    if (bucketsMax < 2 || bucketsMax > BUCKETS_MAX)
+      throw new RangeError(`bucketsMax is ${bucketsMax}; it lies between 2 and ${BUCKETS_MAX}.`);
+    this.sums = new Float64Array(LEVELS * bucketsMax);
+    this.squares = new Float64Array(LEVELS * bucketsMax);
+    this.recent = new Float64Array(bucketsMax + clock);
+    this.full = clock;
+    this.moving = [0, 1].map(() => ({
+      sums: new Float64Array(bucketsMax + clock),
+      squares: new Float64Array(bucketsMax + clock),
+    }));
   }
 
   /** Goes on from a state. Throws RangeError when it is not one. */
@@ -90,15 +97,17 @@ export class Adwin {
     if (!sound) throw new RangeError('This is not the state of an ADWIN with these options.');
     for (const [level, { sums, squares }] of levels.entries()) {
       adwin.counts[level] = sums.length;
-      adwin.sums.set(sums, level * adwin.ring);
-      adwin.squares.set(squares, level * adwin.ring);
       adwin.n += sums.length * 2 ** level;
+      if (level === 0) adwin.recent.set(sums);
+      else adwin.sums.set(sums, level * bucketsMax);
+      adwin.squares.set(squares, level * bucketsMax);
     }
     adwin.levels = Math.max(1, levels.length);
     adwin.total = state.total;
     adwin.spread = state.squares;
-    adwin.pending.set(pending);
-    adwin.waiting = pending.length;
+    adwin.recent.set(pending, adwin.counts[0]);
+    adwin.filled = adwin.counts[0]! + pending.length;
+    adwin.full = adwin.counts[0]! + clock;
     return adwin;
   }
 
@@ -106,90 +115,109 @@ export class Adwin {
   update(value: number): boolean {
     // Also false for NaN and infinities: their difference with themselves is NaN.
     if (value - value !== 0) return false;
-    this.pending[this.waiting++] = value;
-    if (this.waiting < this.pending.length) return false;
+    this.recent[this.filled++] = value;
+    if (this.filled < this.full) return false;
     this.take();
     return this.n > this.options.grace && this.look();
   }
 
   /** Values in the window. */
   get width(): number {
-    return this.n + this.waiting;
+    return this.n + this.filled - this.counts[0]!;
   }
 
   /** Of the window; NaN without values. */
   get mean(): number {
     let sum = this.total;
-    for (let i = 0; i < this.waiting; i++) sum += this.pending[i]!;
+    for (let i = this.counts[0]!; i < this.filled; i++) sum += this.recent[i]!;
     return this.width === 0 ? Number.NaN : sum / this.width;
   }
 
   state(): AdwinState {
+    const { bucketsMax } = this.options;
     const levels = Array.from({ length: this.levels }, (_, level) => {
-      const places = Array.from({ length: this.counts[level]! }, (_, k) => this.place(level, k));
-      return {
-        sums: places.map((at) => this.sums[at]!),
-        squares: places.map((at) => this.squares[at]!),
-      };
+      const at = level * bucketsMax;
+      const count = this.counts[level]!;
+      const sums = level === 0 ? this.recent.subarray(0, count) : this.sums.subarray(at, at + count);
+      return { sums: [...sums], squares: [...this.squares.subarray(at, at + count)] };
     });
     return {
       options: this.options,
       levels,
       total: this.total,
       squares: this.spread,
-      pending: [...this.pending.subarray(0, this.waiting)],
+      pending: [...this.recent.subarray(this.counts[0], this.filled)],
     };
-  }
-
-  private place(level: number, k: number): number {
-    return level * this.ring + ((this.heads[level]! + k) & (this.ring - 1));
   }
 
   /** Puts the waiting values into buckets. */
   private take(): void {
-    const { pending, waiting, sums, squares, counts, heads, ring } = this;
-    const mask = ring - 1;
-    const { bucketsMax } = this.options;
-    let sum = 0;
-    for (let i = 0; i < waiting; i++) sum += pending[i]!;
-    const mean = sum / waiting;
-    let spread = 0;
-    for (let i = 0; i < waiting; i++) {
-      const value = pending[i]!;
-      const off = value - mean;
-      spread += off * off;
-      let at = (heads[0]! + counts[0]!) & mask;
-      sums[at] = value;
-      squares[at] = 0;
-      counts[0]!++;
-      // Two of the oldest of a size become one of the next. Both have `size` values: no division is needed.
-      let half = 0.5;
-      for (let level = 0; counts[level]! > bucketsMax; level++, half /= 2) {
-        const base = level * ring;
-        const head = heads[level]!;
-        const a = base + head;
-        const b = base + ((head + 1) & mask);
-        heads[level] = (head + 2) & mask;
-        counts[level]! -= 2;
-        const next = level + 1;
-        if (next === LEVELS) {
-          this.n -= 2 ** next;
-          this.recount();
-          break;
-        }
-        if (next === this.levels) this.levels++;
-        const difference = sums[a]! - sums[b]!;
-        at = next * ring + ((heads[next]! + counts[next]!) & mask);
-        sums[at] = sums[a]! + sums[b]!;
-        squares[at] = squares[a]! + squares[b]! + difference * difference * half;
-        counts[next]!++;
-      }
+    const { recent, filled, counts } = this;
+    const { bucketsMax, clock } = this.options;
+    const first = counts[0]!;
+    const middle = this.n === 0 ? recent[first]! : this.total / this.n;
+    let [sum, square] = [0, 0];
+    for (let i = first; i < filled; i++) {
+      const off = recent[i]! - middle;
+      sum += off;
+      square += off * off;
     }
-    const off = this.n === 0 ? 0 : mean - this.total / this.n;
-    this.spread += spread + (off * off * this.n * waiting) / (this.n + waiting);
-    this.total += sum;
+    const waiting = filled - first;
+    const off = sum / waiting;
+    this.spread += square - sum * off + (off * off * this.n * waiting) / (this.n + waiting);
+    this.total += sum + middle * waiting;
     this.n += waiting;
-    this.waiting = 0;
+    const left = this.moveUp(filled, bucketsMax);
+    counts[0] = left;
+    this.filled = left;
+    this.full = left + clock;
+  }
+
+  /** Two of the oldest of a size become one of the next, while there are too many. How many single values are left. */
+  private moveUp(filled: number, bucketsMax: number): number {
+    const { recent, counts } = this;
+    if (filled <= bucketsMax) return filled;
+    let pairs = (filled - bucketsMax + 1) >> 1;
+    let { sums, squares } = this.moving[0]!;
+    let there = counts[1]!;
+    for (let j = 0, i = 0; j < pairs; j++, i += 2) {
+      const [a, b] = [recent[i]!, recent[i + 1]!];
+      const difference = a - b;
+      sums[there + j] = a + b;
+      squares[there + j] = difference * difference * 0.5;
+    }
+    const left = filled - 2 * pairs;
+    for (let i = 0; i < left; i++) recent[i] = recent[2 * pairs + i]!;
+    // Both buckets of a pair have the same number of values, so no division is needed: times half of 1 / number.
+    for (let level = 1, half = 0.25; pairs > 0; level++, half /= 2) {
+      if (level === this.levels) this.levels++;
+      const base = level * bucketsMax;
+      for (let i = 0; i < there; i++) {
+        sums[i] = this.sums[base + i]!;
+        squares[i] = this.squares[base + i]!;
+      }
+      const count = there + pairs;
+      pairs = count <= bucketsMax ? 0 : (count - bucketsMax + 1) >> 1;
+      const last = level === LEVELS - 1;
+      const next = this.moving[level & 1]!;
+      there = last ? 0 : counts[level + 1]!;
+      for (let j = 0, i = 0; j < pairs; j++, i += 2) {
+        const difference = sums[i]! - sums[i + 1]!;
+        next.sums[there + j] = sums[i]! + sums[i + 1]!;
+        next.squares[there + j] = squares[i]! + squares[i + 1]! + difference * difference * half;
+      }
+      counts[level] = count - 2 * pairs;
+      for (let i = 2 * pairs, to = base; i < count; i++, to++) {
+        this.sums[to] = sums[i]!;
+        this.squares[to] = squares[i]!;
+      }
+      if (last && pairs > 0) {
+        this.recount();
+        break;
+      }
+      ({ sums, squares } = next);
+    }
+    return left;
   }
 
   /** Cuts the oldest bucket off as long as there is a place where the means of both sides differ too much. */
@@ -203,21 +231,20 @@ export class Adwin {
   }
 
   private mustCut(): boolean {
-    const { sums, counts, heads, ring, n, total } = this;
-    const { delta, sideMin } = this.options;
-    const mask = ring - 1;
+    const { counts, n, total } = this;
+    const { delta, sideMin, bucketsMax } = this.options;
     const variance = Math.max(0, this.spread / n);
     const logarithm = Math.log((2 * Math.log(n)) / delta);
     const quick = QUICK * 2 * variance * logarithm * n;
-    let [n0, u0] = [0, 0];
-    for (let level = this.levels - 1; level >= 0; level--) {
-      const size = 2 ** level;
-      const base = level * ring;
-      const head = heads[level]!;
+    let n0 = 0;
+    let u0 = 0;
+    for (let level = this.levels - 1, size = 2 ** level; level >= 0; level--, size /= 2) {
+      const sums = level === 0 ? this.recent : this.sums;
+      const begin = level * bucketsMax;
       // Behind the newest bucket of all there is no other side.
-      const last = counts[level]! - (level === 0 ? 1 : 0);
-      for (let k = 0; k < last; k++) {
-        u0 += sums[base + ((head + k) & mask)]!;
+      const end = begin + counts[level]! - (level === 0 ? 1 : 0);
+      for (let at = begin; at < end; at++) {
+        u0 += sums[at]!;
         n0 += size;
         const n1 = n - n0;
         const off = u0 * n - total * n0;
@@ -232,27 +259,38 @@ export class Adwin {
   }
 
   private dropOldest(): void {
+    const { counts, recent, sums, squares } = this;
     const level = this.levels - 1;
-    this.heads[level] = (this.heads[level]! + 1) & (this.ring - 1);
-    this.counts[level]!--;
-    this.n -= 2 ** level;
-    while (this.levels > 1 && this.counts[this.levels - 1] === 0) this.levels--;
+    const count = --counts[level]!;
+    const base = level * this.options.bucketsMax;
+    if (level === 0) {
+      recent.copyWithin(0, 1, this.filled);
+      this.filled--;
+      this.full--;
+    } else {
+      sums.copyWithin(base, base + 1, base + 1 + count);
+      squares.copyWithin(base, base + 1, base + 1 + count);
+    }
+    while (this.levels > 1 && counts[this.levels - 1] === 0) this.levels--;
     this.recount();
   }
 
   /** Sum and spread of the window anew from its buckets, so that no error of rounding stays after values have gone. */
   private recount(): void {
+    const { bucketsMax } = this.options;
     let [n, total, spread] = [0, 0, 0];
     for (let level = this.levels - 1; level >= 0; level--) {
       const size = 2 ** level;
-      for (let k = 0; k < this.counts[level]!; k++) {
-        const at = this.place(level, k);
-        const off = n === 0 ? 0 : this.sums[at]! / size - total / n;
-        spread += this.squares[at]! + (off * off * n * size) / (n + size);
-        total += this.sums[at]!;
+      const sums = level === 0 ? this.recent : this.sums;
+      const base = level * bucketsMax;
+      for (let at = base; at < base + this.counts[level]!; at++) {
+        const off = n === 0 ? 0 : sums[at]! / size - total / n;
+        spread += (level === 0 ? 0 : this.squares[at]!) + (off * off * n * size) / (n + size);
+        total += sums[at]!;
         n += size;
       }
     }
+    this.n = n;
     this.total = total;
     this.spread = spread;
   }
