@@ -4,7 +4,7 @@ const [MEAN, DEVIATION, SLOPE, MIN, MAX, RANGE] = [0, 1, 2, 3, 4, 5] as const;
 
 /**
  * Rows of signals → the standardised input vector of the network: statistics of each signal over the values seen
- * in the last `windowRows` rows (see `STATISTICS`), (statistic − center) / scale.
+ * in the last `windowRows` rows, or single values of the window (see `STATISTICS`), (statistic − center) / scale.
  *
  * Each window is summed anew, from its oldest row to its newest. A running sum would be cheaper, but its
  * rounding errors depend on all rows since the start; so, any reader of the same window has the same bits.
@@ -26,13 +26,17 @@ export class FeatureExtractor {
   private readonly columns: Int32Array;
   /** Per input its place in `statistics`. */
   private readonly placeOfInput: Int32Array;
-  /** Per used column whether more than mean and deviation is asked for. */
+  /** Per used column whether anything of the whole window is asked for, and more than mean and deviation. */
+  private readonly summarised: Uint8Array;
   private readonly sloped: Uint8Array;
   private readonly ranged: Uint8Array;
   private readonly center: Float64Array;
   private readonly scale: Float64Array;
   /** Per used column a ring of `windowRows` values. Doubles: the loops convert nothing. */
   private readonly ring: Float64Array;
+  /** Per input that is a single value: how many rows ago, and its column; its place is behind those of all columns. */
+  private readonly lags: Int32Array;
+  private readonly lagColumns: Int32Array;
   /** Per used column one of each kind, in the order of `STATISTICS`; those that nobody asked for are not computed. */
   private readonly statistics: Float64Array;
   private next = 0;
@@ -53,17 +57,25 @@ export class FeatureExtractor {
       inputs.some(
         ({ signal, statistic }) => signal === column && kinds.includes(STATISTICS.indexOf(statistic)),
       );
+    this.summarised = Uint8Array.from(this.columns, (column) =>
+      Number(asked(column, MEAN, DEVIATION, SLOPE, MIN, MAX, RANGE)),
+    );
     this.sloped = Uint8Array.from(this.columns, (column) => Number(asked(column, SLOPE)));
     this.ranged = Uint8Array.from(this.columns, (column) => Number(asked(column, MIN, MAX, RANGE)));
-    this.placeOfInput = Int32Array.from(
-      inputs,
-      ({ signal, statistic }) =>
-        this.columns.indexOf(signal) * STATISTICS.length + STATISTICS.indexOf(statistic),
+    const lagged = inputs.filter(({ statistic }) => statistic === 'value');
+    this.lags = Int32Array.from(lagged, ({ lag = 0 }) => lag);
+    this.lagColumns = Int32Array.from(lagged, ({ signal }) => this.columns.indexOf(signal));
+    const places = this.columns.length * STATISTICS.length;
+    let values = 0;
+    this.placeOfInput = Int32Array.from(inputs, ({ signal, statistic }) =>
+      statistic === 'value'
+        ? places + values++
+        : this.columns.indexOf(signal) * STATISTICS.length + STATISTICS.indexOf(statistic),
     );
     this.center = Float64Array.from(inputs, ({ center }) => center);
     this.scale = Float64Array.from(inputs, ({ scale }) => scale);
     this.ring = new Float64Array(this.columns.length * windowRows);
-    this.statistics = new Float64Array(this.columns.length * STATISTICS.length);
+    this.statistics = new Float64Array(places + lagged.length);
     this.standardised = new Float64Array(inputs.length);
     this.clipped = new Float32Array(inputs.length);
     this.seen = new Uint8Array(inputs.length);
@@ -87,9 +99,20 @@ export class FeatureExtractor {
     this.next = this.next + 1 === windowRows ? 0 : this.next + 1;
     if (this.filled < windowRows) this.filled++;
     if (this.filled < windowRows && !this.fromFirstRow) return false;
-    for (let c = 0; c < columns.length; c++) this.summarise(c);
+    for (let c = 0; c < columns.length; c++) if (this.summarised[c] === 1) this.summarise(c);
+    if (this.lags.length > 0) this.pick();
     this.standardise();
     return true;
+  }
+
+  /** Single values of the window. */
+  private pick(): void {
+    const { lags, lagColumns, ring, windowRows, statistics } = this;
+    const place = statistics.length - lags.length;
+    for (let k = 0; k < lags.length; k++) {
+      const row = this.next - 1 - lags[k]!;
+      statistics[place + k] = ring[lagColumns[k]! * windowRows + (row < 0 ? row + windowRows : row)]!;
+    }
   }
 
   private summarise(column: number): void {

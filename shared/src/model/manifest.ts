@@ -61,19 +61,21 @@ export interface FeatureSpec {
 
 /**
  * Over the values seen in the window. `deviation` is the population standard deviation; `slope` that of the line of
- * least squares, in units per row, so multiply by rows per second for units per second; `range` is max − min.
+ * least squares, in units per row, so multiply by rows per second for units per second; `range` is max − min. `value`
+ * is no statistic but the value of one row, `lag` rows before the newest: with them a network sees the window itself.
  */
-export const STATISTICS = ['mean', 'deviation', 'slope', 'min', 'max', 'range'] as const;
+export const STATISTICS = ['mean', 'deviation', 'slope', 'min', 'max', 'range', 'value'] as const;
 export type Statistic = (typeof STATISTICS)[number];
 
 /**
  * Version of what features there are: a reader computes those of its version and of the ones before. 1: mean and
- * deviation; 2: all of `STATISTICS`.
+ * deviation; 2: all of `STATISTICS` but values; 3: values of single rows.
  */
-export const FEATURE_SCHEMA = 2;
+export const FEATURE_SCHEMA = 3;
 
 /** The lowest version of features that has all which a model needs. */
 export function featureSchemaOf({ inputs }: FeatureSpec): number {
+  if (inputs.some(({ statistic }) => statistic === 'value')) return 3;
   return inputs.every(({ statistic }) => statistic === 'mean' || statistic === 'deviation') ? 1 : 2;
 }
 
@@ -89,6 +91,8 @@ export interface FeatureInput {
   /** Column in the signal set. */
   signal: number;
   statistic: Statistic;
+  /** Of a `value`: so many rows before the newest; default 0. */
+  lag?: number;
   /** input = (statistic − center) / scale */
   center: number;
   scale: number;
@@ -126,6 +130,13 @@ export interface AlarmSpec {
   clearAfterRows: number;
 }
 
+/** A part of all vehicles, drawn by a seeded hash of their ids: who is in it nobody has to remember. */
+export interface HeldBack {
+  seed: number;
+  /** 0 … 1 */
+  part: number;
+}
+
 /** What made this model. The log is immutable, so the same lineage gives the same bytes. */
 export interface Lineage {
   topic: string;
@@ -137,6 +148,8 @@ export interface Lineage {
   span: { from: string; to: string };
   /** Only rows from `from` on and before `to` were asked for (RFC 3339); without it all that the offsets hold. */
   times?: { from: string | null; to: string | null };
+  /** Vehicles that were left out, to judge the model on. */
+  heldBack?: HeldBack;
   rows: number;
   vehicles: number;
   /** Rows that were left out because the model before alarmed on them. */
@@ -227,18 +240,22 @@ function readSignalSet(fields: JsonFields): SignalSet {
 }
 
 function readFeatures(fields: JsonFields, signals: number): FeatureSpec {
+  const windowRows = fields.integer('windowRows', 1, SCORE_ROWS_MAX);
   const spec: FeatureSpec = {
-    windowRows: fields.integer('windowRows', 1, SCORE_ROWS_MAX),
+    windowRows,
     gapMs: fields.positive('gapMs'),
     inputs: fields.list('inputs', 1, INPUTS_MAX, (value, path): FeatureInput => {
       const input = new JsonFields(value, path);
       const read: FeatureInput = {
         signal: input.integer('signal', 0, signals - 1),
         statistic: input.oneOf('statistic', STATISTICS),
+        ...(input.has('lag') ? { lag: input.integer('lag', 0, windowRows - 1) } : {}),
         center: input.number('center'),
         scale: input.positive('scale'),
       };
       input.end();
+      if (read.lag !== undefined && read.statistic !== 'value')
+        throw invalid(`${path} has a lag, and is the ${read.statistic} of the whole window`);
       return read;
     }),
     clip: fields.positive('clip'),
@@ -300,6 +317,7 @@ function readLineage(fields: JsonFields): Lineage {
     eventOffsets: readOffsets(fields, 'eventOffsets'),
     span: readSpan(fields.object('span')),
     ...(fields.has('times') ? { times: readTimes(fields.object('times')) } : {}),
+    ...(fields.has('heldBack') ? { heldBack: readHeldBack(fields.object('heldBack')) } : {}),
     rows: fields.integer('rows'),
     vehicles: fields.integer('vehicles'),
     rowsExcluded: fields.integer('rowsExcluded'),
@@ -314,6 +332,12 @@ function readLineage(fields: JsonFields): Lineage {
   };
   fields.end();
   return lineage;
+}
+
+function readHeldBack(fields: JsonFields): HeldBack {
+  const heldBack = { seed: fields.integer('seed'), part: fields.number('part', 0, 1) };
+  fields.end();
+  return heldBack;
 }
 
 function readLabels(fields: JsonFields): NonNullable<Lineage['labels']> {

@@ -9,7 +9,7 @@ import { Scorer } from './scorer.ts';
  * else is found out before the first real row, for some hundred bytes in the manifest.
  *
  *   value of signal s in row t = base + 3 · spread · u,   u from −1 to 1
- *     base, spread    center and scale of the first input of s that is a mean, a minimum or a maximum;
+ *     base, spread    center and scale of the first input of s that is a mean, a minimum, a maximum or a value;
  *                     of another input 0 and its center + scale
  *     u               per row and signal the next number of x ← 1664525 x + 1013904223 mod 2³² (Numerical Recipes),
  *                     beginning with x = seed, as x / 2³¹ − 1; where its top four bits are 0: not seen (NaN)
@@ -39,7 +39,7 @@ export function selfTestRows(
   const signals = signalSet.signals.length;
   const range = signalSet.signals.map((_, signal): [base: number, spread: number] => {
     const inputs = features.inputs.filter((input) => input.signal === signal);
-    const place = inputs.find(({ statistic }) => ['mean', 'min', 'max'].includes(statistic));
+    const place = inputs.find(({ statistic }) => ['mean', 'min', 'max', 'value'].includes(statistic));
     if (place !== undefined) return [place.center, place.scale];
     const [first] = inputs;
     return first === undefined ? [0, 0] : [0, Math.abs(first.center) + first.scale];

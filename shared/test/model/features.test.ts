@@ -47,7 +47,12 @@ const ALL: FeatureSpec = {
   ...SPEC,
   clip: 1e9,
   inputs: [0, 1, 2].flatMap((signal) =>
-    STATISTICS.map((statistic) => ({ signal, statistic, center: 0, scale: 1 })),
+    STATISTICS.filter((statistic) => statistic !== 'value').map((statistic) => ({
+      signal,
+      statistic,
+      center: 0,
+      scale: 1,
+    })),
   ),
 };
 
@@ -79,6 +84,36 @@ test('a line has its own slope, in units per row, wherever the ring begins and w
     const value = row % 5 === 3 ? Number.NaN : 20 - 0.25 * row;
     if (extractor.push(row * 1000, Float32Array.of(value)))
       expect(extractor.standardised[0]).toBeCloseTo(-0.25, 14);
+  }
+});
+
+test('a value is that of the row so many rows ago, whatever else is asked for of its signal', () => {
+  const values = rows(60, 6);
+  const lags = [6, 0, 3];
+  const extractor = new FeatureExtractor({
+    ...SPEC,
+    clip: 1e9,
+    inputs: [
+      ...lags.map((lag) => ({ signal: 1, statistic: 'value' as const, lag, center: 0.5, scale: 2 })),
+      { signal: 2, statistic: 'mean', center: 0, scale: 1 },
+      { signal: 2, statistic: 'value', center: 0, scale: 1 },
+    ],
+  });
+  const means = new FeatureExtractor({
+    ...SPEC,
+    inputs: [{ signal: 2, statistic: 'mean', center: 0, scale: 1 }],
+  });
+  for (let row = 0; row < 60; row++) {
+    means.push(row * 1000, values, row * 3);
+    if (!extractor.push(row * 1000, values, row * 3)) continue;
+    lags.forEach((lag, i) => {
+      const value = values[(row - lag) * 3 + 1]!;
+      expect(extractor.seen[i]).toBe(Number(!Number.isNaN(value)));
+      expect(extractor.standardised[i]).toBe(Number.isNaN(value) ? 0 : (value - 0.5) / 2);
+    });
+    expect(extractor.standardised[3]).toBe(means.standardised[0]);
+    const newest = values[row * 3 + 2]!;
+    expect(extractor.standardised[4]).toBe(Number.isNaN(newest) ? 0 : newest);
   }
 });
 

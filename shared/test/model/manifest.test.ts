@@ -37,6 +37,8 @@ test.each<[string, string, unknown, RegExp]>([
     /inputs\[2\]\.signal is 3; it must be 0 to 2/,
   ],
   ['an unknown statistic', 'features.inputs.0.statistic', 'mode', /statistic is "mode"/],
+  ['a lag of a whole window', 'features.inputs.0.lag', 2, /inputs\[0\] has a lag, and is the mean/],
+  ['a lag beyond the window', 'features.inputs.0.lag', 4, /inputs\[0\]\.lag is 4; it must be 0 to 3/],
   ['a scale of 0', 'features.inputs.0.scale', 0, /inputs\[0\]\.scale is 0/],
   [
     'too few residual scales',
