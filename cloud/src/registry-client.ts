@@ -45,7 +45,7 @@ export class RegistryClient {
   }
 
   /** Uploads a model's files and publishes it. Errors: HTTP_UNREACHABLE, HTTP_STATUS. */
-  async publish(files: ModelFiles, name: string): Promise<void> {
+  async publish(files: ModelFiles, name: string, { trial = false } = {}): Promise<void> {
     for (const blob of [files.model, files.weights])
       await this.request(
         'PUT',
@@ -55,7 +55,7 @@ export class RegistryClient {
       );
     await this.request(
       'POST',
-      `/v1/models/${encodeURIComponent(name)}/versions`,
+      `/v1/models/${encodeURIComponent(name)}/versions${trial ? '?trial=true' : ''}`,
       files.manifest,
       'application/json',
     );

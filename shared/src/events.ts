@@ -1,5 +1,6 @@
 import { CardanError } from './errors.ts';
-import type { ModelManifest, ModelRef } from './model/manifest.ts';
+import type { LoopEventData } from './loop-events.ts';
+import type { HeldBack, ModelManifest, ModelRef } from './model/manifest.ts';
 import type { MomentsData } from './moments.ts';
 import type { QuantileSketchData } from './quantile-sketch.ts';
 import type { RolloutEventData } from './rollout-events.ts';
@@ -26,7 +27,7 @@ export interface CloudEvent<T = unknown> {
 }
 
 /** Types of events, with the type of their data. */
-export interface EventData extends RolloutEventData {
+export interface EventData extends RolloutEventData, LoopEventData {
   // ── topic vehicle-events, key = vehicle ──
   'io.cardan.vehicle.boot': VehicleBoot;
   'io.cardan.vehicle.anomaly': VehicleAnomaly;
@@ -257,6 +258,12 @@ export interface TrainingRequested {
   actor?: string;
   /** Which trainer, by the name of its group; the one of the default group without it. */
   group?: string;
+  /** Only rows from `from` on and before `to` (RFC 3339); without it the trainer's whole span. */
+  times?: { from: string | null; to: string | null };
+  /** Vehicles that stay out, so that the model can be judged on them. */
+  heldBack?: HeldBack;
+  /** Publish it as a trial: see `ModelPublished`. */
+  trial?: boolean;
 }
 
 export interface TrainingStarted {
@@ -303,6 +310,8 @@ export interface ModelPublished {
   /** SHA-256 of manifest.json, as it is stored and signed. */
   manifestSha256: string;
   actor?: string;
+  /** It is to be judged first: no alias names it and no car gets it until somebody says so. */
+  trial?: boolean;
 }
 
 /** From now on the alias names this version of the model; what it named before it names no more. */

@@ -8,6 +8,7 @@ export * from './log-topics.ts';
 export * from './moments.ts';
 export * from './mqtt-topics.ts';
 export * from './quantile-sketch.ts';
+export * from './loop-events.ts';
 export * from './rollout-events.ts';
 export * from './sequence-deduplicator.ts';
 export * from './signal-set.ts';

@@ -102,7 +102,7 @@ export async function modelRoutes(
     raw.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) =>
       done(null, body),
     );
-    raw.post<{ Params: { name: string }; Body: Buffer }>(
+    raw.post<{ Params: { name: string }; Querystring: { trial?: boolean }; Body: Buffer }>(
       '/v1/models/:name/versions',
       { schema: postVersion, config: { role: 'operator' } },
       async (request, reply) => {
@@ -110,6 +110,7 @@ export async function modelRoutes(
           request.params.name,
           request.body,
           request.actor.name,
+          { trial: request.query.trial ?? false },
         );
         reply.header('location', `/v1/models/${model.name}/versions/${model.version}`);
         return reply.code(created ? 201 : 200).send({ ...model, created });

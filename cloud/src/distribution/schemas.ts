@@ -128,6 +128,17 @@ export const postVersion: FastifySchema = {
   summary:
     'Publishes a version; the body is its manifest.json, kept byte by byte. Its files must be uploaded',
   params: params({ name: modelName }),
+  querystring: {
+    type: 'object',
+    properties: {
+      trial: {
+        type: 'boolean',
+        description:
+          'It is to be judged first: no alias names it and no vehicle gets it until somebody says so.',
+      },
+    },
+    additionalProperties: false,
+  },
   body: { type: 'object', description: 'manifest.json' },
   response: {
     '2xx': {

@@ -49,6 +49,7 @@ export async function reproduce(
       offsets: lineage.offsets,
       eventOffsets: lineage.eventOffsets,
       ...(lineage.times === undefined ? {} : { times: rowTimes(lineage.times) }),
+      ...(lineage.heldBack === undefined ? {} : { heldBack: lineage.heldBack }),
       rowsMax: Number(lineage.hyperParameters.rowsMax),
     },
     signalSet: manifest.signalSet,

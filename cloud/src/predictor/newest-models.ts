@@ -8,6 +8,7 @@ import {
   recordToEvent,
   type Model,
   type ModelPublished,
+  type ModelRef,
 } from '@cardan/shared';
 import type { EventLog, LogRecord, Offsets } from '@cardan/shared/event-log';
 import type { RegistryClient } from '../registry-client.ts';
@@ -32,6 +33,8 @@ export interface NewestModelsOptions {
 export class NewestModels {
   private readonly options: NewestModelsOptions;
   private readonly models = new Map<string, Model>();
+  /** Versions that are on trial: they score when all vehicles of their signal set should run them. */
+  private readonly trials = new Map<string, ModelPublished>();
 
   constructor(options: NewestModelsOptions) {
     this.options = options;
@@ -47,7 +50,7 @@ export class NewestModels {
     const end = await log.resolve('models', 'latest');
     const published = new Map<string, ModelPublished[]>();
     for await (const { records } of log.read('models', { from: 'earliest', to: end }))
-      for (const model of publishedIn(records)) {
+      for (const model of this.publishedIn(records)) {
         const versions = published.get(model.manifest.signalSet.id) ?? [];
         published.set(model.manifest.signalSet.id, [model, ...versions].slice(0, VERSIONS_TRIED));
       }
@@ -60,7 +63,7 @@ export class NewestModels {
   async follow(from: Offsets): Promise<void> {
     const { log, signal } = this.options;
     for await (const { records } of log.read('models', { from, signal }))
-      for (const model of publishedIn(records)) await this.load(model);
+      for (const model of this.publishedIn(records)) await this.load(model);
   }
 
   /** Resolves to whether it is in use now. */
@@ -83,11 +86,20 @@ export class NewestModels {
       await wait(retryMs, undefined, { signal });
     }
   }
-}
-
-function publishedIn(records: readonly LogRecord[]): ModelPublished[] {
-  return records.flatMap((record) => {
-    const event = recordToEvent(record);
-    return isEvent(event, 'io.cardan.model.published') ? [event.data] : [];
-  });
+  private publishedIn(records: readonly LogRecord[]): ModelPublished[] {
+    const nameOf = ({ name, version }: ModelRef) => `${name} ${version}`;
+    return records.flatMap((record) => {
+      const event = recordToEvent(record);
+      if (isEvent(event, 'io.cardan.model.published')) {
+        if (event.data.trial !== true) return [event.data];
+        this.trials.set(nameOf(event.data.manifest), event.data);
+      } else if (isEvent(event, 'io.cardan.rollout.decided')) {
+        const name = nameOf(event.data.active);
+        const chosen = this.trials.get(name);
+        this.trials.delete(name);
+        if (chosen !== undefined) return [chosen];
+      }
+      return [];
+    });
+  }
 }

@@ -88,7 +88,7 @@ interface VersionRow {
 
 /** A change that a record makes, checked. */
 type Change =
-  | { kind: 'published'; model: ModelVersion; at: string }
+  | { kind: 'published'; model: ModelVersion; at: string; trial: boolean }
   | { kind: 'alias'; data: EventData['io.cardan.model.alias-set'] }
   | { kind: 'tags'; data: EventData['io.cardan.model.tagged'] }
   | { kind: 'decided'; decision: RolloutDecided };
@@ -325,7 +325,7 @@ export class ModelProjection {
         const { manifest, manifestSha256 } = event.data;
         if (!SHA256.test(manifestSha256)) throw new TypeError('no hash of the manifest');
         const model = { manifest: parseManifest(Buffer.from(JSON.stringify(manifest))), manifestSha256 };
-        return { kind: 'published', model, at: event.time };
+        return { kind: 'published', model, at: event.time, trial: event.data.trial === true };
       }
       if (isEvent(event, 'io.cardan.model.alias-set')) {
         const { name, alias, version } = event.data;
@@ -355,7 +355,7 @@ export class ModelProjection {
   private make(change: Change): boolean {
     switch (change.kind) {
       case 'published':
-        return this.addVersion(change.model, change.at);
+        return this.addVersion(change.model, change.at, change.trial);
       case 'alias':
         return this.aliasSet(change.data);
       case 'tags':
@@ -365,7 +365,7 @@ export class ModelProjection {
     }
   }
 
-  private addVersion({ manifest, manifestSha256 }: ModelVersion, at: string): boolean {
+  private addVersion({ manifest, manifestSha256 }: ModelVersion, at: string, trial: boolean): boolean {
     const { name, version, createdAt, signalSet, files, lineage, alarm } = manifest;
     const custom = modelTargetMetadata(manifest);
     const signed: SignedVersion = { name, version, manifestSha256, files, custom };
@@ -386,6 +386,7 @@ export class ModelProjection {
     );
     if (!isNew) return false;
     this.run('INSERT INTO manifests VALUES (last_insert_rowid(), ?)', JSON.stringify(manifest));
+    if (trial) return true;
     this.run('INSERT OR REPLACE INTO undecided VALUES (?, ?, ?)', signalSet.id, name, version);
     this.run('INSERT OR REPLACE INTO aliases VALUES (?, ?, ?)', name, 'candidate', version);
     return true;

@@ -292,13 +292,14 @@ export class Registry {
 
   /**
    * Publishes a version: its files must be uploaded. Resolves when its metadata is signed and it is decided that
-   * all vehicles with its signal set should run it. The same bytes again are fine (`created` is false then).
+   * all vehicles with its signal set should run it; of a trial nothing is decided. The same bytes again are fine (`created` is false then).
    * Throws MODEL_INVALID, BLOB_UNKNOWN, BLOB_HASH_MISMATCH (wrong length), MODEL_EXISTS (other bytes).
    */
   publish(
     name: string,
     manifestBytes: Uint8Array,
     actor?: string,
+    { trial = false } = {},
   ): Promise<{ model: ModelRef; created: boolean }> {
     return this.inTurn(async () => {
       const manifest = parseManifest(manifestBytes);
@@ -323,6 +324,7 @@ export class Registry {
           manifest,
           manifestSha256,
           ...(actor === undefined ? {} : { actor }),
+          ...(trial ? { trial } : {}),
         });
       else await this.settle();
       await this.decide();

@@ -10,7 +10,15 @@ import {
 import type { Offsets } from '@cardan/shared/event-log';
 import { CLOUD_DEFAULTS } from '../config.ts';
 import { telemetryOf } from '../telemetry-record.ts';
-import { beginOf, endOf, offsetRanges, rowsWithin, timesOf, type LogSpan } from './log-span.ts';
+import {
+  beginOf,
+  endOf,
+  offsetRanges,
+  rowsWithin,
+  timesOf,
+  type LogSpan,
+  type TimeRange,
+} from './log-span.ts';
 import { Pace } from './pace.ts';
 import { catchUp, modelEvents, Training, type TrainingOptions } from './training.ts';
 
@@ -228,14 +236,23 @@ export class Trainer {
     }
   }
 
-  private async train({ training, reason }: TrainingRequested, signalSet: string): Promise<void> {
+  private async train(request: TrainingRequested, signalSet: string): Promise<void> {
+    const { training, reason, heldBack, trial } = request;
     const { signal } = this.stopping;
     const progress = this.progress(signalSet);
     const pace = new Pace(this.options.rowsPerSecond, signal);
     try {
-      const offsets = offsetRanges(this.begin, await endOf(this.options.log, this.span));
-      const times = timesOf(this.span);
-      await this.training.run({ training, signalSet, reason, offsets, times }, signal, pace);
+      const times = both(timesOf(this.span), request.times);
+      const begin =
+        request.times?.from == null
+          ? this.begin
+          : later(
+              this.begin,
+              await beginOf(this.options.log, { ...this.span, from: new Date(request.times.from) }),
+            );
+      const offsets = offsetRanges(begin, await endOf(this.options.log, this.span));
+      const task = { training, signalSet, reason, offsets, times, heldBack, trial };
+      await this.training.run(task, signal, pace);
       progress.trained = true;
     } catch (error) {
       if (signal.aborted) throw error;
@@ -246,4 +263,20 @@ export class Trainer {
       progress.requested = false;
     }
   }
+}
+
+/** The times that are within the trainer's span and within what was asked for. */
+function both(span: TimeRange | undefined, asked: TrainingRequested['times']): TimeRange | undefined {
+  if (asked === undefined) return span;
+  const time = (text: string | null) => (text === null ? null : Date.parse(text));
+  const from = Math.max(span?.from ?? -Infinity, time(asked.from) ?? -Infinity);
+  const to = Math.min(span?.to ?? Infinity, time(asked.to) ?? Infinity);
+  return { from: Number.isFinite(from) ? from : null, to: Number.isFinite(to) ? to : null };
+}
+
+/** Per partition the place that is further on. */
+function later(a: Offsets, b: Offsets): Offsets {
+  return Object.fromEntries(
+    Object.entries(a).map(([partition, offset]) => [partition, Math.max(offset, b[Number(partition)] ?? 0)]),
+  );
 }

@@ -3,10 +3,12 @@ import {
   isEvent,
   recordToEvent,
   SequenceDeduplicator,
+  type HeldBack,
   type VehicleAnomaly,
 } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import { telemetryOf } from '../telemetry-record.ts';
+import { isHeldBack } from './held-back.ts';
 import { readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
 import type { Pace } from './pace.ts';
 
@@ -25,6 +27,8 @@ export interface TrainingDataQuery {
   eventOffsets: OffsetRanges;
   /** Only rows of these times; default all that the offsets hold. */
   times?: TimeRange;
+  /** Vehicles that are left out. */
+  heldBack?: HeldBack;
   /** Most rows in all; every vehicle gives its newest ones. Memory holds about twice as many, however long the span. */
   rowsMax: number;
 }
@@ -80,6 +84,7 @@ export async function readTrainingData(
     let taken = 0;
     for (const { key, value } of records) {
       if (key === null || value === null) continue;
+      if (query.heldBack !== undefined && isHeldBack(key, query.heldBack)) continue;
       const batch = telemetryOf(value, () => malformed++);
       if (batch === undefined) continue;
       if (batch.signalSet !== query.signalSet) {

@@ -14,6 +14,7 @@ import {
   type EventData,
   type EventType,
   type FileRef,
+  type HeldBack,
   type ModelManifest,
   type SignalSet,
 } from '@cardan/shared';
@@ -46,6 +47,10 @@ export interface TrainingTask {
   reason: string;
   offsets: OffsetRanges;
   times: TimeRange | undefined;
+  /** Vehicles that are left out. */
+  heldBack?: HeldBack | undefined;
+  /** Publish it as a trial, for somebody to judge. */
+  trial?: boolean | undefined;
 }
 
 /**
@@ -82,7 +87,7 @@ export class Training {
     try {
       const signalSet = await this.findSignalSet(task.signalSet);
       const { files, manifest } = await this.makeModel(task, signalSet, signal, pace);
-      await this.publish(files, name, signal);
+      await this.publish(files, name, task.trial ?? false, signal);
       await this.emit('io.cardan.training.completed', name, {
         training,
         model: name,
@@ -113,7 +118,7 @@ export class Training {
   }
 
   private async makeModel(
-    { training, reason, offsets, times }: TrainingTask,
+    { training, reason, offsets, times, heldBack }: TrainingTask,
     signalSet: SignalSet,
     signal: AbortSignal,
     pace?: Pace,
@@ -133,6 +138,7 @@ export class Training {
         await log.resolve('vehicle-events', 'latest'),
       ),
       ...(times === undefined ? {} : { times }),
+      ...(heldBack === undefined ? {} : { heldBack }),
       rowsMax,
     };
     const labels = this.options.repairs ? await this.repairOffsets() : undefined;
@@ -188,10 +194,10 @@ export class Training {
   }
 
   /** The registry may be restarting: try for about a minute. */
-  private async publish(files: ModelFiles, name: string, signal: AbortSignal): Promise<void> {
+  private async publish(files: ModelFiles, name: string, trial: boolean, signal: AbortSignal): Promise<void> {
     for (let tries = 0; ; tries++) {
       try {
-        await this.options.registry.publish(files, name);
+        await this.options.registry.publish(files, name, { trial });
         return;
       } catch (error) {
         if (!(error instanceof CardanError) || error.code !== 'HTTP_UNREACHABLE' || tries === 6) throw error;
@@ -295,6 +301,7 @@ export async function trainModel(
       ...(query.times === undefined
         ? {}
         : { times: { from: isoTimeOrNull(query.times.from), to: isoTimeOrNull(query.times.to) } }),
+      ...(query.heldBack === undefined ? {} : { heldBack: query.heldBack }),
       rows: data.rows,
       vehicles: data.vehicles.length,
       rowsExcluded: data.rowsExcluded,

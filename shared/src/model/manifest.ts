@@ -137,6 +137,13 @@ export interface HeldBack {
   part: number;
 }
 
+/** A part of all vehicles, drawn by a seeded hash of their ids: who is in it nobody has to remember. */
+export interface HeldBack {
+  seed: number;
+  /** 0 … 1 */
+  part: number;
+}
+
 /** What made this model. The log is immutable, so the same lineage gives the same bytes. */
 export interface Lineage {
   topic: string;
@@ -148,6 +155,8 @@ export interface Lineage {
   span: { from: string; to: string };
   /** Only rows from `from` on and before `to` were asked for (RFC 3339); without it all that the offsets hold. */
   times?: { from: string | null; to: string | null };
+  /** Vehicles that were left out, to judge the model on. */
+  heldBack?: HeldBack;
   /** Vehicles that were left out, to judge the model on. */
   heldBack?: HeldBack;
   rows: number;
@@ -318,6 +327,7 @@ function readLineage(fields: JsonFields): Lineage {
     span: readSpan(fields.object('span')),
     ...(fields.has('times') ? { times: readTimes(fields.object('times')) } : {}),
     ...(fields.has('heldBack') ? { heldBack: readHeldBack(fields.object('heldBack')) } : {}),
+    ...(fields.has('heldBack') ? { heldBack: readHeldBack(fields.object('heldBack')) } : {}),
     rows: fields.integer('rows'),
     vehicles: fields.integer('vehicles'),
     rowsExcluded: fields.integer('rowsExcluded'),
@@ -332,6 +342,12 @@ function readLineage(fields: JsonFields): Lineage {
   };
   fields.end();
   return lineage;
+}
+
+function readHeldBack(fields: JsonFields): HeldBack {
+  const heldBack = { seed: fields.integer('seed'), part: fields.number('part', 0, 1) };
+  fields.end();
+  return heldBack;
 }
 
 function readHeldBack(fields: JsonFields): HeldBack {
