@@ -1,4 +1,5 @@
 import { CardanError, type DenseLayer } from '@cardan/shared';
+import { Corruption } from './corruption.ts';
 import { DenseTraining } from './dense-training.ts';
 import { SeededRandom } from './seeded-random.ts';
 import type { Turns } from './turns.ts';
@@ -30,8 +31,7 @@ export class AutoencoderTraining {
   private readonly order: Uint32Array;
   private readonly inputs: Float32Array;
   private readonly targets: Float32Array;
-  /** Per group, whether it is hidden in the row at hand. */
-  private readonly hidden: Uint8Array;
+  private readonly corruption: Corruption;
 
   /**
    * `rows` is row-major with a column per entry of `groups`, which names the signal of the column: signals are
@@ -48,16 +48,16 @@ export class AutoencoderTraining {
     this.order = Uint32Array.from({ length: rows.length / groups.length }, (_, i) => i);
     this.inputs = new Float32Array(options.batchRows * groups.length);
     this.targets = new Float32Array(options.batchRows * groups.length);
-    this.hidden = new Uint8Array(Math.max(...groups) + 1);
+    this.corruption = new Corruption(groups, options);
   }
 
   /** Shows all rows once, in a new order. Resolves to their mean loss. Throws TRAINING_DIVERGED. */
   async epoch(learningRate: number, turns: Turns): Promise<number> {
-    const { order, rows, inputs, targets, training } = this;
+    const { order, rows, inputs, targets, training, corruption, random } = this;
     const { batchRows } = this.options;
     const width = this.groups.length;
     training.learningRate = learningRate;
-    this.random.shuffle(order);
+    random.shuffle(order);
     let sum = 0;
     for (let from = 0; from < order.length; from += batchRows) {
       const size = Math.min(batchRows, order.length - from);
@@ -65,7 +65,7 @@ export class AutoencoderTraining {
         const at = order[from + r]! * width;
         for (let i = 0; i < width; i++) targets[r * width + i] = rows[at + i]!;
       }
-      this.corrupt(size);
+      corruption.apply(targets, inputs, size, random);
       sum += size * training.step(inputs, targets, size);
       if (turns.due) await turns.give();
     }
@@ -87,21 +87,10 @@ export class AutoencoderTraining {
   layers(): DenseLayer[] {
     return this.training.snapshot();
   }
-
-  /** `targets` → `inputs`. */
-  private corrupt(rows: number): void {
-    const { groups, hidden, inputs, targets, random } = this;
-    const { maskChance, noise } = this.options;
-    for (let row = 0; row < rows; row++) {
-      for (let group = 0; group < hidden.length; group++)
-        hidden[group] = random.uniform() < maskChance ? 1 : 0;
-      for (let i = 0, at = row * groups.length; i < groups.length; i++, at++)
-        inputs[at] = hidden[groups[i]!] === 1 ? 0 : targets[at]! + noise * random.normal();
-    }
-  }
 }
 
-function checkLoss(loss: number, learningRate: number): number {
+/** Throws TRAINING_DIVERGED for a loss that is no number. */
+export function checkLoss(loss: number, learningRate: number): number {
   if (Number.isFinite(loss)) return loss;
   throw new CardanError(
     'TRAINING_DIVERGED',
@@ -110,7 +99,7 @@ function checkLoss(loss: number, learningRate: number): number {
 }
 
 /** Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010). */
-function initialLayers(sizes: readonly number[], random: SeededRandom): DenseLayer[] {
+export function initialLayers(sizes: readonly number[], random: SeededRandom): DenseLayer[] {
   return sizes.slice(1).map((units, i) => {
     const inputs = sizes[i]!;
     const limit = Math.sqrt(6 / (inputs + units));

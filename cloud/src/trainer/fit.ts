@@ -1,19 +1,16 @@
 import {
-  CardanError,
   DenseExecutor,
-  SmoothedResiduals,
   writeDense,
   type AlarmSpec,
-  type DenseLayer,
   type FeatureSpec,
   type ScoreSpec,
   type SignalSet,
 } from '@cardan/shared';
-import { calibrate } from './calibrate.ts';
 import { crossFit, type EpochProgress } from './cross-fit.ts';
 import { chooseInputs, extractFeatures } from './feature-choice.ts';
 import { HYPER_PARAMETERS, type HyperParameters } from './hyper-parameters.ts';
-import { split, type Span } from './split.ts';
+import { insufficient, meansOf, ROWS_MIN, scoringOf, type HeldBackPart } from './scoring.ts';
+import { split } from './split.ts';
 import type { VehicleRows } from './training-data.ts';
 import { Turns } from './turns.ts';
 
@@ -40,14 +37,10 @@ export interface Fit {
   hyperParameters: Record<string, number>;
 }
 
-/** Fewer make no model: a network has thousands of weights. Five minutes at 1 Hz. */
-const ROWS_MIN = 300;
 /** A silence of so many periods is a gap, over which no window reaches. */
 const GAP_PERIODS = 5;
 const GAP_LATE = 2;
 const GAP_MOST = 4;
-/** Most that one row weighs in the calibration, in standard deviations: sensors have glitches. */
-const ROW_LIMIT = 10;
 /** Most weights of a network of default size: a car scores a row in a few microseconds. */
 const WEIGHTS_MAX = 5000;
 const EPOCHS_MIN = 4;
@@ -68,7 +61,7 @@ export async function fit(options: FitOptions): Promise<Fit> {
   const parts = split(vehicles, parameters.parts, seed);
   const gapMs = gapOf(vehicles);
   const choice = await chooseInputs(vehicles, signals, gapMs, parameters, turns);
-  const { windowRows, smoothingRows, clip } = parameters;
+  const { windowRows, clip } = parameters;
   const features: FeatureSpec = { windowRows, gapMs, inputs: choice.inputs, clip };
   const blocks: Float32Array[] = [];
   for (const part of parts) blocks.push(await extractFeatures(part, signals, features, turns));
@@ -86,55 +79,24 @@ export async function fit(options: FitOptions): Promise<Fit> {
     { ...parameters, hidden, epochs, seed, onEpoch },
     turns,
   );
-  const heldBack: Averages[] = [];
-  for (const [i, part] of parts.entries()) {
-    const means = meansOf(
+  const heldBack: HeldBackPart[] = parts.map((spans, i) => ({
+    spans,
+    network: new DenseExecutor(fitted.withoutPart[i]!),
+    means: meansOf(
       blocks.filter((_, j) => j !== i),
       width,
-    );
-    for (const span of part) {
-      const { withoutPart } = fitted;
-      heldBack.push(await averages(span, signals, features, parameters, withoutPart[i]!, means, turns));
-    }
-  }
-  const usable = heldBack.filter(({ residuals }) => residuals.length > 0);
-  const heldBackRows = usable.reduce((sum, { residuals }) => sum + residuals.length, 0);
-  if (heldBackRows < ROWS_MIN / 2) throw insufficient(heldBackRows);
-  const ofResiduals = await calibrate(
-    usable.map(({ residuals }) => residuals),
+    ),
+  }));
+  const { score, alarm, ...judged } = await scoringOf(
+    heldBack,
+    { signals, features, parameters, means: meansOf(blocks, width), vehicles: vehicles.length },
     turns,
   );
-  const { highest } = ofResiduals;
-  const score: ScoreSpec = {
-    smoothingRows,
-    residualCenter: ofResiduals.center,
-    residualScale: ofResiduals.scale,
-  };
-  if (parameters.shiftRows > 0) {
-    const ofShifts = await calibrate(
-      usable.map(({ shifts }) => shifts),
-      turns,
-    );
-    const means = meansOf(blocks, width);
-    score.shift = {
-      smoothingRows: parameters.shiftRows,
-      center: ofShifts.center.map((center, i) => center + means[i]!),
-      scale: ofShifts.scale,
-      weight: highest / ofShifts.highest,
-    };
-  }
-  // The fewer vehicles there are, the less the highest of their scores says of the next.
-  const threshold = parameters.thresholdFactor * (1 + 1 / vehicles.length) * highest;
   const { modelJson, weights } = writeDense(fitted.layers);
   return {
     features,
     score,
-    alarm: {
-      threshold,
-      raiseAfterRows: parameters.raiseAfterRows,
-      clearBelow: threshold * parameters.clearPart,
-      clearAfterRows: parameters.clearAfterRows,
-    },
+    alarm,
     modelJson,
     weights,
     metrics: {
@@ -142,8 +104,8 @@ export async function fit(options: FitOptions): Promise<Fit> {
       validation_loss: fitted.validationLoss,
       epochs: fitted.epoch,
       training_rows: rows,
-      held_back_rows: heldBackRows,
-      held_back_score_max: highest,
+      held_back_rows: judged.rows,
+      held_back_score_max: judged.highest,
       multiply_adds: fitted.layers.reduce((sum, { kernel }) => sum + kernel.length, 0),
       ...choice.metrics,
     },
@@ -151,18 +113,11 @@ export async function fit(options: FitOptions): Promise<Fit> {
   };
 }
 
-function insufficient(rows: number): CardanError {
-  return new CardanError(
-    'TRAINING_DATA_INSUFFICIENT',
-    `There are ${rows} usable rows without gaps; a model needs ${ROWS_MIN}. Collect more data first.`,
-  );
-}
-
 /**
  * A silence of so many milliseconds is a gap: five times the period that most rows have, and at least twice what one
  * row in a hundred has, for sources that are late now and then; but never more than twenty periods.
  */
-function gapOf(vehicles: readonly VehicleRows[]): number {
+export function gapOf(vehicles: readonly VehicleRows[]): number {
   const periods: number[] = [];
   for (const { times } of vehicles)
     for (let row = 1; row < Math.min(times.length, 1000); row++) {
@@ -176,53 +131,12 @@ function gapOf(vehicles: readonly VehicleRows[]): number {
 }
 
 /** A third more units than inputs, then a bottleneck of two thirds of them; less where that would be too much. */
-function hiddenUnits(width: number, { outerUnits, middleUnits }: HyperParameters): [number, number, number] {
+export function hiddenUnits(
+  width: number,
+  { outerUnits, middleUnits }: HyperParameters,
+): [number, number, number] {
   let outer = outerUnits > 0 ? outerUnits : Math.ceil((4 * width) / 3);
   const middle = () => (middleUnits > 0 ? middleUnits : Math.ceil(outer / 2));
   if (outerUnits === 0) while (outer > 4 && 2 * outer * (width + middle()) > WEIGHTS_MAX) outer--;
   return [outer, middle(), outer];
-}
-
-/** Per row that has some, averages of residuals, and of features as they lie from `means`. */
-interface Averages {
-  residuals: Float64Array[];
-  shifts: Float64Array[];
-}
-
-/** Those of a span, by a network and means that know nothing of it. */
-async function averages(
-  { times, values }: Span,
-  signals: number,
-  features: FeatureSpec,
-  { smoothingRows, shiftRows }: HyperParameters,
-  layers: readonly DenseLayer[],
-  means: Float64Array,
-  turns: Turns,
-): Promise<Averages> {
-  const limits = features.inputs.map(() => ROW_LIMIT);
-  const smoothed = new SmoothedResiduals(features, new DenseExecutor(layers), {
-    smoothingRows,
-    shiftRows,
-    limits,
-  });
-  const into: Averages = { residuals: [], shifts: [] };
-  for (let row = 0; row < times.length; row++) {
-    if (smoothed.push(times[row]!, values, row * signals)) {
-      into.residuals.push(smoothed.values.slice());
-      into.shifts.push(smoothed.shifts.map((value, i) => value - means[i]!));
-    }
-    if (row % 64 === 0 && turns.due) await turns.give();
-  }
-  return into;
-}
-
-/** Mean of each column over all rows of the blocks. */
-function meansOf(blocks: readonly Float32Array[], width: number): Float64Array {
-  const sums = new Float64Array(width);
-  let rows = 0;
-  for (const block of blocks) {
-    for (let at = 0; at < block.length; at++) sums[at % width]! += block[at]!;
-    rows += block.length / width;
-  }
-  return sums.map((sum) => sum / rows);
 }
