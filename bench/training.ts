@@ -3,12 +3,12 @@
  * figure. `training` is the dense engine on one core with the article's network; beside it TensorFlow.js with its own
  * optimizer, on each of its backends that is here (`npm run setup:tfjs-node` for `tensorflow`, which uses all cores).
  * Then the engine "tfjs" with a convolutional and a recurrent autoencoder of a window of 16 rows of 8 signals, on the
- * backends that can train them.
+ * backends that can train them; and what a row costs where such a network scores, in the car or in the cloud.
  *
  *   node --import tsx bench/training.ts
  */
 import * as tf from '@tensorflow/tfjs';
-import { CardanError, type DenseLayer } from '../shared/src/index.ts';
+import { CardanError, loadTfjsNetwork, type DenseLayer } from '../shared/src/index.ts';
 import { DenseTraining } from '../cloud/src/trainer/dense-training.ts';
 import { topologyOf } from '../cloud/src/trainer/network-topology.ts';
 import { SeededRandom } from '../cloud/src/trainer/seeded-random.ts';
@@ -63,7 +63,7 @@ const NETWORKS = {
 const windows = Array.from({ length: 5 }, () =>
   Float32Array.from({ length: BATCH_ROWS * SHAPE.rows * SHAPE.columns }, random),
 );
-for (const [name, list] of Object.entries(NETWORKS))
+for (const [name, list] of Object.entries(NETWORKS)) {
   for (const backend of backends)
     await here(async () => {
       const engine = await openTfjsEngine({ topology: topologyOf(list, SHAPE), backend });
@@ -71,6 +71,17 @@ for (const [name, list] of Object.entries(NETWORKS))
       measure(`training_${name}_${backend}`, windows, 1, (batch) => begun.step(batch, batch, BATCH_ROWS));
       begun.close();
     });
+  const engine = await openTfjsEngine({ topology: topologyOf(list, SHAPE), backend: 'cpu' });
+  const { modelJson, weights } = (await engine.begin(new SeededRandom(1))).save();
+  const network = await loadTfjsNetwork(modelJson, weights);
+  const width = SHAPE.rows * SHAPE.columns;
+  measure(`scoring_${name}_tfjs`, windows.slice(0, 1), 1, (rows) => {
+    let last = 0;
+    for (let row = 0; row < BATCH_ROWS; row++)
+      last = network.run(rows.subarray(row * width, (row + 1) * width))[0]!;
+    return last;
+  });
+}
 
 /** The article's network as anybody trains it with TensorFlow.js. */
 function measurePeer(backend: TfjsBackend): void {
