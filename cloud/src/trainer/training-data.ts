@@ -1,34 +1,11 @@
-import {
-  CardanError,
-  isEvent,
-  recordToEvent,
-  SequenceDeduplicator,
-  type HeldBack,
-  type VehicleAnomaly,
-} from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
-import { telemetryOf } from '../telemetry-record.ts';
-import { isHeldBack } from './held-back.ts';
-import { readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
+import { LogRows, readAlarms, type RowQuery, type VehicleRows } from './log-rows.ts';
+import { readOptions } from './log-span.ts';
 import type { Pace } from './pace.ts';
 
-/** The rows of one vehicle in the order of the log: `values` is row-major, rows × signals. */
-export interface VehicleRows {
-  vehicle: string;
-  /** Milliseconds since 1970 (UTC). */
-  times: Float64Array;
-  values: Float32Array;
-}
+export type { VehicleRows } from './log-rows.ts';
 
-export interface TrainingDataQuery {
-  signalSet: string;
-  /** Ranges of `telemetry`, and of `vehicle-events`, where the alarms are. */
-  offsets: OffsetRanges;
-  eventOffsets: OffsetRanges;
-  /** Only rows of these times; default all that the offsets hold. */
-  times?: TimeRange;
-  /** Vehicles that are left out. */
-  heldBack?: HeldBack;
+export interface TrainingDataQuery extends RowQuery {
   /** Most rows in all; every vehicle gives its newest ones. Memory holds about twice as many, however long the span. */
   rowsMax: number;
 }
@@ -46,9 +23,6 @@ export interface TrainingData {
   span: { from: number; to: number };
 }
 
-/** A fault grows before it is noticed: rows this long before an alarm are not taken for normal. */
-const BEFORE_ALARM_MS = 10 * 60_000;
-const AFTER_ALARM_MS = 2 * 60_000;
 /** Room for a vehicle's first rows. */
 const ROWS_AT_FIRST = 64;
 
@@ -70,37 +44,16 @@ export async function readTrainingData(
   query: TrainingDataQuery,
   pace?: Pace,
 ): Promise<TrainingData> {
-  const alarms = await readAlarms(log, query.eventOffsets);
-  const duplicates = new SequenceDeduplicator();
+  const taken = new LogRows(query, await readAlarms(log, query.eventOffsets));
   const rows = new NewestRows(query.rowsMax);
-  const [earliest, end] = [query.times?.from ?? -Infinity, query.times?.to ?? Infinity];
-  let rowsExcluded = 0;
-  let malformed = 0;
   const options = readOptions(query.offsets);
   for await (const { records } of log.read('telemetry', {
     ...options,
     recordsMax: pace?.recordsMax ?? 1000,
   })) {
-    let taken = 0;
-    for (const { key, value } of records) {
-      if (key === null || value === null) continue;
-      if (query.heldBack !== undefined && isHeldBack(key, query.heldBack)) continue;
-      const batch = telemetryOf(value, () => malformed++);
-      if (batch === undefined) continue;
-      if (batch.signalSet !== query.signalSet) {
-        duplicates.skip(key, batch.epoch, batch.firstSequence, batch.times.length);
-        continue;
-      }
-      taken += batch.times.length;
-      const vehicleAlarms = alarms.get(key) ?? [];
-      for (const range of duplicates.fresh(key, batch.epoch, batch.firstSequence, batch.times.length)) {
-        const [from, to] = within(batch.times, range, earliest, end);
-        const kept = keep(batch.times, batch.values, from, to, vehicleAlarms);
-        rowsExcluded += to - from - kept.times.length;
-        rows.add(key, kept);
-      }
-    }
-    await pace?.took(taken);
+    const before = taken.read;
+    for (const record of records) for (const piece of taken.of(record)) rows.add(piece);
+    await pace?.took(taken.read - before);
   }
   const vehicles = rows.finish();
   const span = { from: Number.POSITIVE_INFINITY, to: Number.NEGATIVE_INFINITY };
@@ -113,10 +66,10 @@ export async function readTrainingData(
   return {
     vehicles,
     rows: vehicles.reduce((sum, { times }) => sum + times.length, 0),
-    rowsExcluded,
+    rowsExcluded: taken.excluded,
     rowsOverMax: rows.dropped,
-    duplicatesDropped: duplicates.dropped,
-    malformed,
+    duplicatesDropped: taken.duplicates,
+    malformed: taken.malformed,
     span,
   };
 }
@@ -133,7 +86,7 @@ class NewestRows {
   }
 
   /** Takes a copy. */
-  add(vehicle: string, piece: Piece): void {
+  add({ vehicle, ...piece }: VehicleRows): void {
     const rows = piece.times.length;
     if (rows === 0) return;
     let buffer = this.#vehicles.get(vehicle);
@@ -215,69 +168,4 @@ class RowBuffer {
     this.#values.set(values);
     this.#begin = 0;
   }
-}
-
-/** The part of a range of rows whose times are from `earliest` on and before `end`; times of a batch never go back. */
-function within(
-  times: Float64Array,
-  [from, to]: [number, number],
-  earliest: number,
-  end: number,
-): [number, number] {
-  let [first, last] = [from, to];
-  while (first < last && times[first]! < earliest) first++;
-  while (last > first && times[last - 1]! >= end) last--;
-  return [first, last];
-}
-
-type Span = [from: number, to: number];
-
-/** Per vehicle the spans of time around its alarms. */
-async function readAlarms(log: EventLog, offsets: OffsetRanges): Promise<Map<string, Span[]>> {
-  const spans = new Map<string, Map<string, Span>>();
-  for await (const { records } of log.read('vehicle-events', readOptions(offsets))) {
-    for (const record of records) {
-      if (record.key === null) continue;
-      let event;
-      try {
-        event = recordToEvent(record);
-      } catch (error) {
-        if (error instanceof CardanError) continue; // not written by a bridge
-        throw error;
-      }
-      if (!isEvent(event, 'io.cardan.vehicle.anomaly')) continue;
-      const data: VehicleAnomaly = event.data;
-      const ofVehicle = spans.get(record.key) ?? new Map<string, Span>();
-      spans.set(record.key, ofVehicle);
-      const span = ofVehicle.get(data.alarm) ?? [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
-      const time = Date.parse(event.time);
-      if (data.state === 'raised') span[0] = time - BEFORE_ALARM_MS;
-      else span[1] = time + AFTER_ALARM_MS;
-      ofVehicle.set(data.alarm, span);
-    }
-  }
-  return new Map([...spans].map(([vehicle, byAlarm]) => [vehicle, [...byAlarm.values()]]));
-}
-
-function keep(
-  times: Float64Array,
-  values: Float32Array,
-  from: number,
-  to: number,
-  alarms: readonly Span[],
-): Piece {
-  const signals = values.length / times.length;
-  if (alarms.length === 0)
-    return { times: times.subarray(from, to), values: values.subarray(from * signals, to * signals) };
-  const rows: number[] = [];
-  for (let row = from; row < to; row++) {
-    const time = times[row]!;
-    if (!alarms.some(([begin, end]) => time >= begin && time <= end)) rows.push(row);
-  }
-  const kept = { times: new Float64Array(rows.length), values: new Float32Array(rows.length * signals) };
-  rows.forEach((row, i) => {
-    kept.times[i] = times[row]!;
-    kept.values.set(values.subarray(row * signals, (row + 1) * signals), i * signals);
-  });
-  return kept;
 }
