@@ -32,6 +32,7 @@ import { readToken } from './token-file.ts';
 import { scoreCommand } from './score-command.ts';
 import { tokensCommand } from './tokens-command.ts';
 import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
+import { trendCommand } from './trend-command.ts';
 import { vehiclesCommand } from './vehicles-command.ts';
 import { logSpan, type LogSpan } from './trainer/log-span.ts';
 import { spanOptions, type SpanOptions } from './trainer/span-options.ts';
@@ -60,6 +61,7 @@ const SERVICES: Record<ServiceName, string> = {
   registry: 'stores, signs and serves models; tells vehicles what they should run',
   trainer: 'trains on what the log holds, and publishes to the registry',
   predictor: 'scores the telemetry in the log with the newest model',
+  learner: 'learns row by row how the vehicles drive, and which drive alike',
   monitor: 'the live page',
 };
 
@@ -80,7 +82,7 @@ interface Options extends MqttFiles, LogFlags, SpanOptions, ApiFlags {
 }
 
 apiOptions(spanOptions(logOptions(mqttOptions(program))))
-  .usage('<all | registry | trainer | predictor | monitor …> [options]')
+  .usage('<all | registry | trainer | predictor | learner | monitor …> [options]')
   .argument('<services...>', 'which services this process runs')
   .addOption(
     new Option('--data <dir>', 'folder of keys and model files').env('CARDAN_DATA').default('.cardan/cloud'),
@@ -150,6 +152,7 @@ modelsCommand(program);
 rolloutsCommand(program);
 scoreCommand(program);
 tokensCommand(program);
+trendCommand(program);
 vehiclesCommand(program);
 
 await runCommand(program, process.argv);
@@ -191,6 +194,7 @@ async function run(names: string[], options: Options): Promise<void> {
     const given: ServicesOptions = {
       log,
       dataDir: join(options.data, 'registry'),
+      learnerFile: join(options.data, 'learner.db'),
       mqttUrl: options.mqtt,
       connection: mqttConnection(options),
       registryUrl: options.registry,

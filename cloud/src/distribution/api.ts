@@ -6,6 +6,7 @@ import type { DesiredSource } from '../fleet/desired-source.ts';
 import type { Fleet } from '../fleet/fleet.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { RolloutService } from '../rollout/rollout-service.ts';
+import type { ScoreTrends } from '../rul/score-trends.ts';
 import { type AccessOptions, guardRoutes } from './access.ts';
 import { browserHeaders, type BrowserOptions } from './browser-headers.ts';
 import { blobRoutes } from './blob-routes.ts';
@@ -20,6 +21,7 @@ import { rolloutRoutes } from './rollout-routes.ts';
 import * as schema from './schemas.ts';
 import { signingRoutes } from './signing-routes.ts';
 import { trainingRoutes } from './training-routes.ts';
+import { trendRoutes } from './trend-routes.ts';
 import { vehicleRoutes } from './vehicle-routes.ts';
 
 export interface DistributionOptions {
@@ -28,6 +30,7 @@ export interface DistributionOptions {
   /** What vehicles should have. */
   source: DesiredSource;
   rollouts: RolloutService;
+  trends: ScoreTrends;
   access: AccessOptions;
   browser: BrowserOptions;
   /** Keeps answers for their Idempotency-Key. */
@@ -49,6 +52,7 @@ export async function distributionApi(server: FastifyInstance, options: Distribu
   await server.register(async (routes) => blobRoutes(routes, options));
   await server.register(async (routes) => modelRoutes(routes, options));
   await server.register(async (routes) => predictRoutes(routes, options));
+  await server.register(async (routes) => trendRoutes(routes, options));
   await server.register(async (routes) => trainingRoutes(routes, options));
   await server.register(async (routes) => signingRoutes(routes, options));
   await server.register(async (routes) => campaignRoutes(routes, options));

@@ -5,6 +5,7 @@ import { httpServer, listen } from '../http.ts';
 import { DesiredPublisher } from '../registry/desired-publisher.ts';
 import { Registry, type RolloutPolicy } from '../registry/registry.ts';
 import { RolloutService } from '../rollout/rollout-service.ts';
+import { ScoreTrends } from '../rul/score-trends.ts';
 import { distributionApi } from './api.ts';
 import { openAccessDatabase } from './access-database.ts';
 import { type ApiSettings, REQUESTS_PER_MINUTE } from './api-settings.ts';
@@ -88,6 +89,8 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       onProblem,
     });
     closers.push(() => rollouts.close());
+    const trends = new ScoreTrends({ log, clock, onProblem });
+    closers.push(() => trends.close());
     const publisher = new DesiredPublisher({ mqttUrl, connection, source: rollouts, fleet, onProblem });
     closers.push(() => publisher.close());
     const server = httpServer({ tls: api.tls, trustedProxies: api.proxies?.addresses ?? [] });
@@ -107,6 +110,7 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       fleet,
       source: rollouts,
       rollouts,
+      trends,
       db,
       clock,
       access: {
