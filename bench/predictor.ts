@@ -11,8 +11,10 @@ import {
   encodeScores,
   encodeTelemetry,
   type Model,
+  type Network,
   Scorer,
   SequenceDeduplicator,
+  simdNetwork,
 } from '../shared/src/index.ts';
 import { VehicleScoring } from '../cloud/src/predictor/vehicle-scoring.ts';
 import { predictorModel, SIGNALS_18 } from './parts/predictor-model.ts';
@@ -49,12 +51,13 @@ const batchOf = (round: number): Buffer[] =>
 for (const kind of ['default', 'article'] as const) {
   const model = predictorModel(kind);
   pipeline(`predictor_${kind}`, model);
-  rowByRow(`predictor_${kind}_scorer_row_by_row`, model);
-  networkAlone(`predictor_${kind}_network`, model);
+  rowByRow(`predictor_${kind}_scorer_in_car`, { ...model, network: new DenseExecutor(model.layers) });
+  networkAlone(`predictor_${kind}_network`, model, simdNetwork(model.layers));
+  networkAlone(`predictor_${kind}_network_in_car`, model, new DenseExecutor(model.layers));
 }
 
 function pipeline(bench: string, model: Model): void {
-  model.network ??= new DenseExecutor(model.layers);
+  model.network ??= simdNetwork(model.layers);
   const vehicles = Array.from({ length: VEHICLES }, () => new VehicleScoring());
   const seen = new SequenceDeduplicator();
   let bytes = 0;
@@ -81,8 +84,7 @@ function rowByRow(bench: string, model: Model): void {
   });
 }
 
-function networkAlone(bench: string, model: Model): void {
-  const network = new DenseExecutor(model.layers);
+function networkAlone(bench: string, model: Model, network: Network): void {
   const inputs = network.inputs;
   const rows = Array.from({ length: 64 }, () => Float32Array.from({ length: inputs }, random));
   measure(bench, 200_000, model, () => {

@@ -24,6 +24,7 @@ export * from './model/manifest.ts';
 export * from './model/residuals.ts';
 export * from './model/scorer.ts';
 export * from './model/self-test.ts';
+export * from './model/simd-network.ts';
 export * from './model/tfjs-network.ts';
 export * from './mqtt-connection.ts';
 export * from './problems.ts';

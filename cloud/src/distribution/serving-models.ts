@@ -1,4 +1,4 @@
-import { DenseExecutor, loadAnyModel, type Model, type ModelRef } from '@cardan/shared';
+import { loadAnyModel, simdNetwork, type Model, type ModelRef } from '@cardan/shared';
 import type { Registry } from '../registry/registry.ts';
 
 /** Models that are kept ready, the ones used last: a model of a car's size has some hundred kilobytes. */
@@ -39,7 +39,7 @@ export class ServingModels {
       model: await blobs.read(files['model.json'].sha256),
       weights: await blobs.read(files['weights.bin'].sha256),
     });
-    model.network ??= new DenseExecutor(model.layers);
+    model.network ??= simdNetwork(model.layers);
     return model;
   }
 }

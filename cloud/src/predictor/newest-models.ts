@@ -2,10 +2,10 @@ import { setTimeout as wait } from 'node:timers/promises';
 import {
   CardanError,
   checkSelfTest,
-  DenseExecutor,
   isEvent,
   loadAnyModel,
   recordToEvent,
+  simdNetwork,
   type Model,
   type ModelPublished,
   type ModelRef,
@@ -74,7 +74,7 @@ export class NewestModels {
         const model = await loadAnyModel(await registry.download(manifest, manifestSha256));
         checkSelfTest(model);
         // One network for all vehicles: a copy for each would not fit into the processor's cache.
-        model.network ??= new DenseExecutor(model.layers);
+        model.network ??= simdNetwork(model.layers);
         this.models.set(manifest.signalSet.id, model);
         return true;
       } catch (error) {
