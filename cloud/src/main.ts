@@ -21,6 +21,8 @@ import { apiOptions, apiSettings, type ApiFlags } from './distribution/api-setti
 import { campaignsCommand } from './campaigns-command.ts';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from './config.ts';
 import { printLag } from './lag.ts';
+import { LOOP_MODES, LOOP_POLICY, type LoopMode } from './loop/decide.ts';
+import { isLoopCommand, loopCommand } from './loop-command.ts';
 import { modelsCommand } from './models-command.ts';
 import { RegistryClient } from './registry-client.ts';
 import { keepHeapSmall } from './small-heap.ts';
@@ -33,6 +35,7 @@ import { scoreCommand } from './score-command.ts';
 import { tokensCommand } from './tokens-command.ts';
 import { startServices, type ServiceName, type ServicesOptions } from './services.ts';
 import { trendCommand } from './trend-command.ts';
+import { trainCommand } from './train-command.ts';
 import { vehiclesCommand } from './vehicles-command.ts';
 import { logSpan, type LogSpan } from './trainer/log-span.ts';
 import { spanOptions, type SpanOptions } from './trainer/span-options.ts';
@@ -61,6 +64,7 @@ const SERVICES: Record<ServiceName, string> = {
   registry: 'stores, signs and serves models; tells vehicles what they should run',
   trainer: 'trains on what the log holds, and publishes to the registry',
   predictor: 'scores the telemetry in the log with the newest model',
+  loop: 'sees drift, has models trained again, judges them and begins their rollouts',
   learner: 'learns row by row how the vehicles drive, and which drive alike',
   monitor: 'the live page',
 };
@@ -75,6 +79,11 @@ interface Options extends MqttFiles, LogFlags, SpanOptions, ApiFlags {
   rollouts: RolloutPolicy;
   monitorPort: number;
   port?: number;
+  loop: LoopMode;
+  loopCoolDown: number;
+  loopBudget: number;
+  loopAfterDays: number;
+  loopGrowth: number;
   retrain: boolean;
   seed: number;
   minRows: number;
@@ -82,7 +91,7 @@ interface Options extends MqttFiles, LogFlags, SpanOptions, ApiFlags {
 }
 
 apiOptions(spanOptions(logOptions(mqttOptions(program))))
-  .usage('<all | registry | trainer | predictor | learner | monitor …> [options]')
+  .usage('<all | registry | trainer | predictor | learner | loop | monitor …> [options]')
   .argument('<services...>', 'which services this process runs')
   .addOption(
     new Option('--data <dir>', 'folder of keys and model files').env('CARDAN_DATA').default('.cardan/cloud'),
@@ -113,6 +122,36 @@ apiOptions(spanOptions(logOptions(mqttOptions(program))))
   )
   .option('--monitor-port <port>', 'port of the monitor', portNumber, CLOUD_DEFAULTS.monitorPort)
   .option('--port <port>', 'port of the one service that listens', portNumber)
+  .addOption(
+    new Option('--loop <mode>', 'what the closed loop may do by itself (docs/closed-loop.md)')
+      .choices(LOOP_MODES)
+      .env('CARDAN_LOOP')
+      .default(LOOP_POLICY.mode),
+  )
+  .option(
+    '--loop-cool-down <hours>',
+    'between two retrainings of the loop',
+    numberBetween(0, 8760),
+    LOOP_POLICY.coolDownHours,
+  )
+  .option(
+    '--loop-budget <n>',
+    'most trainings of the loop in 24 hours',
+    numberBetween(0, 1000, { whole: true }),
+    LOOP_POLICY.perDay,
+  )
+  .option(
+    '--loop-after-days <n>',
+    'the loop retrains when the model is so old',
+    numberBetween(0, 36_500),
+    LOOP_POLICY.afterDays,
+  )
+  .option(
+    '--loop-growth <n>',
+    'or when so many times what it was trained on has come since',
+    numberBetween(0.1, 1e6),
+    LOOP_POLICY.growth,
+  )
   .option('--no-retrain', 'after its first model the trainer trains on request only')
   .option(
     '--seed <n>',
@@ -149,9 +188,11 @@ campaignsCommand(program);
 fitCommand(program);
 keysCommand(program);
 modelsCommand(program);
+if (isLoopCommand(process.argv)) loopCommand(program);
 rolloutsCommand(program);
 scoreCommand(program);
 tokensCommand(program);
+trainCommand(program);
 trendCommand(program);
 vehiclesCommand(program);
 
@@ -208,7 +249,18 @@ async function run(names: string[], options: Options): Promise<void> {
       registryPort:
         listening[0] === 'registry' ? (options.port ?? options.registryPort) : options.registryPort,
       monitorPort: listening[0] === 'monitor' ? (options.port ?? options.monitorPort) : options.monitorPort,
-      retrain: options.retrain,
+      loop: {
+        dir: join(options.data, 'loop'),
+        policy: {
+          mode: options.loop,
+          coolDownHours: options.loopCoolDown,
+          perDay: options.loopBudget,
+          afterDays: options.loopAfterDays,
+          growth: options.loopGrowth,
+        },
+      },
+      // Two that retrain by themselves would get in each other's way.
+      retrain: options.retrain && options.loop === 'off',
       seed: options.seed,
       rowsPerVehicleMin: options.minRows,
       rowsMax: options.maxRows,

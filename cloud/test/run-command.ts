@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
-const CLOUD = fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta.url));
+export const CLOUD = fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta.url));
 
 /** Runs `cardan-cloud …` to its end, as a user does. */
 export async function runCommand(

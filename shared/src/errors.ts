@@ -31,6 +31,8 @@ export type ErrorCode =
   | 'ROLLOUT_UNKNOWN'
   | 'ROLLOUT_EXISTS'
   | 'ROLLOUT_STATE' // it is not in a state in which this can be done
+  | 'PROPOSAL_UNKNOWN' // the closed loop has made no proposal with this id
+  | 'PROPOSAL_STATE' // it is not in a state in which this can be done
   | 'LOG_VERSION' // the log file was written by another version
   | 'LOG_CORRUPT'
   | 'LOG_FULL' // no space is left on the disk
@@ -72,6 +74,8 @@ export type ErrorCode =
   | 'BLOB_HASH_MISMATCH'
   | 'TRAINING_DATA_INSUFFICIENT'
   | 'TRAINING_DIVERGED'
+  | 'CONFIG_INVALID' // a model.yaml that cannot be used; the message names the place
+  | 'CHECKPOINT_UNUSABLE' // of another version, another configuration or another span
   | 'TFJS_UNAVAILABLE' // no backend of TensorFlow.js, or not the one that was asked for, can train this network here
   | 'TUF_SIGNATURE' // too few valid signatures
   | 'TUF_VERSION' // a version that went back, or is not the one that was named

@@ -3,6 +3,7 @@ import { type Lineage, type ModelManifest } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import { CLOUD_VERSION } from '../config.ts';
 import { HYPER_PARAMETERS, type HyperParameters } from '../trainer/hyper-parameters.ts';
+import { streamSettingsIn } from '../trainer/stream-settings.ts';
 import { REPAIRS_TOPIC } from '../trainer/repairs.ts';
 import { trainModel } from '../trainer/training.ts';
 
@@ -43,6 +44,7 @@ export async function reproduce(
   const impossible = [...notOfThisTrainer(manifest), ...(await notInTheLog(log, lineage))];
   if (impossible.length > 0) return result(impossible);
 
+  const stream = streamSettingsIn(lineage.hyperParameters);
   const { files, manifest: made } = await trainModel(log, {
     query: {
       signalSet: manifest.signalSet.id,
@@ -59,6 +61,7 @@ export async function reproduce(
     createdAt: manifest.createdAt,
     seed: lineage.seed,
     hyperParameters: hyperParametersOf(lineage),
+    ...(stream === undefined ? {} : { stream: { settings: stream } }),
     ...(lineage.labels === undefined ? {} : { labels: lineage.labels.offsets }),
     ...(signal === undefined ? {} : { signal }),
   });

@@ -22,8 +22,11 @@ export interface FeatureChoice {
   metrics: { signals_used: number; signals_constant: number; signals_missing: number };
 }
 
+/** What an input is to be, before it is known how it is standardised. */
+export type AskedFeature = Pick<FeatureInput, 'signal' | 'statistic'>;
+
 /**
- * Which signals become inputs, and how they are standardised. Signals that hardly were there, or hardly ever
+ * Which signals become inputs, and how they are standardised; `asked` names others than the mean of each signal. Signals that hardly were there, or hardly ever
  * moved, say nothing of normality and would alarm at the first change: they are left out, and counted.
  *
  * Throws TRAINING_DATA_INSUFFICIENT when nothing is left.
@@ -34,29 +37,26 @@ export async function chooseInputs(
   gapMs: number,
   { windowRows }: HyperParameters,
   turns: Turns,
+  asked: readonly AskedFeature[] = meansOfAll(signals),
 ): Promise<FeatureChoice> {
   const plain: FeatureSpec = {
     windowRows,
     gapMs,
     clip: Number.MAX_VALUE,
-    inputs: Array.from({ length: signals }, (_, signal) => ({
-      signal,
-      statistic: 'mean',
-      center: 0,
-      scale: 1,
-    })),
+    inputs: asked.map((input) => ({ ...input, center: 0, scale: 1 })),
   };
-  const means = await extractFeatures(training, signals, plain, turns, Number.NaN);
-  const windows = means.length / signals;
+  const width = asked.length;
+  const plainly = await extractFeatures(training, signals, plain, turns, Number.NaN);
+  const windows = plainly.length / width;
   const step = Math.max(1, Math.ceil(windows / SAMPLE_MAX));
   const choice: FeatureChoice = {
     inputs: [],
     metrics: { signals_used: 0, signals_constant: 0, signals_missing: 0 },
   };
-  for (let signal = 0; signal < signals; signal++) {
+  for (const [i, input] of asked.entries()) {
     const column: number[] = [];
     for (let row = 0; row < windows; row += step) {
-      const value = means[row * signals + signal]!;
+      const value = plainly[row * width + i]!;
       if (!Number.isNaN(value)) column.push(value);
     }
     if (!(column.length * step >= SEEN_PART_MIN * windows && column.length > 0)) {
@@ -66,7 +66,7 @@ export async function chooseInputs(
     const { center, scale } = standardisation(Float64Array.from(column));
     // What is left of a constant is rounding.
     if (scale <= 1e-6 * Math.abs(center)) choice.metrics.signals_constant++;
-    else choice.inputs.push({ signal, statistic: 'mean', center, scale });
+    else choice.inputs.push({ ...input, center, scale });
     if (turns.due) await turns.give();
   }
   choice.metrics.signals_used = choice.inputs.length;
@@ -76,6 +76,10 @@ export async function chooseInputs(
       `None of the ${signals} signals moves in the ${windows} windows there are. Collect data while the vehicles drive.`,
     );
   return choice;
+}
+
+function meansOfAll(signals: number): AskedFeature[] {
+  return Array.from({ length: signals }, (_, signal) => ({ signal, statistic: 'mean' }));
 }
 
 function standardisation(values: Float64Array): { center: number; scale: number } {

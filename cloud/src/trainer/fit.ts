@@ -34,7 +34,7 @@ export interface Fit {
   modelJson: Buffer;
   weights: Buffer;
   metrics: Record<string, number>;
-  hyperParameters: Record<string, number>;
+  hyperParameters: Record<string, number | string>;
 }
 
 /** A silence of so many periods is a gap, over which no window reaches. */

@@ -14,11 +14,11 @@ export interface SpanOptions extends SpanFlags {
 const RANGE = /^(\d{1,9}):(\d{1,15})(?:-(\d{1,15}))?$/;
 const WITH_ZONE = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
 
-/** Adds them to a command. */
-export function spanOptions(command: Command): Command {
+/** Adds them to a command; without what is of no use to it. */
+export function spanOptions(command: Command, { group = true, pace = true } = {}): Command {
   const option = (flags: string, text: string) =>
     new Option(flags, text).helpGroup('What the trainer reads:');
-  return command
+  command
     .addOption(
       option(
         '--from <position>',
@@ -36,11 +36,16 @@ export function spanOptions(command: Command): Command {
         offsetList,
       ),
     )
-    .addOption(option('--rows-per-second <n>', 'read no faster than this').argParser(numberBetween(1, 1e9)))
-    .addOption(option('--repairs', 'judge models by the workshop repairs in the log'))
-    .addOption(
+    .addOption(option('--repairs', 'judge models by the workshop repairs in the log'));
+  if (pace)
+    command.addOption(
+      option('--rows-per-second <n>', 'read no faster than this').argParser(numberBetween(1, 1e9)),
+    );
+  if (group)
+    command.addOption(
       option('--group <name>', 'under which its lag is shown').default(CLOUD_DEFAULTS.trainer.group),
     );
+  return command;
 }
 
 function position(text: string, words: readonly ('earliest' | 'latest')[]): Position {

@@ -26,11 +26,16 @@ import { judgeByRepairs } from './judge-by-repairs.ts';
 import { offsetRanges, readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
 import type { Pace } from './pace.ts';
 import { readRepairs, REPAIRS_TOPIC } from './repairs.ts';
+import { streamedFit, type StreamedFit, type StreamedFitOptions } from './streamed-fit.ts';
 import { readTrainingData, type TrainingDataQuery } from './training-data.ts';
 
 export interface TrainingOptions {
   log: EventLog;
-  registry: RegistryClient;
+  registry: Pick<RegistryClient, 'publish'>;
+  /** Whether trainings are events in `models`; default true. */
+  events?: boolean;
+  /** Train as a stream over the whole span, instead of on the newest rows in memory. */
+  stream?: StreamOptions;
   /** Judge each model by the repairs in the log. */
   repairs?: boolean;
   seed?: number;
@@ -47,6 +52,8 @@ export interface TrainingTask {
   reason: string;
   offsets: OffsetRanges;
   times: TimeRange | undefined;
+  /** Of `vehicle-events`; default all that are there now. */
+  eventOffsets?: OffsetRanges | undefined;
   /** Vehicles that are left out. */
   heldBack?: HeldBack | undefined;
   /** Publish it as a trial, for somebody to judge. */
@@ -113,12 +120,13 @@ export class Training {
 
   /** Appends an event of the trainer to `models`. */
   async emit<K extends EventType>(type: K, key: string, data: EventData[K]): Promise<void> {
+    if (this.options.events === false) return;
     const event = cloudEvent(type, { source: '/services/trainer', id: randomUUID(), time: this.now() }, data);
     await this.options.log.append('models', [eventToRecord(key, event)]);
   }
 
   private async makeModel(
-    { training, reason, offsets, times, heldBack }: TrainingTask,
+    { training, reason, offsets, eventOffsets, times, heldBack }: TrainingTask,
     signalSet: SignalSet,
     signal: AbortSignal,
     pace?: Pace,
@@ -128,15 +136,13 @@ export class Training {
       seed = CLOUD_DEFAULTS.trainer.seed,
       rowsMax = CLOUD_DEFAULTS.trainer.rowsMax,
       hyperParameters,
+      stream,
     } = this.options;
     const name = modelName(signalSet.id);
     const query: TrainingDataQuery = {
       signalSet: signalSet.id,
       offsets,
-      eventOffsets: offsetRanges(
-        await log.resolve('vehicle-events', 'earliest'),
-        await log.resolve('vehicle-events', 'latest'),
-      ),
+      eventOffsets: eventOffsets ?? (await allEvents(log)),
       ...(times === undefined ? {} : { times }),
       ...(heldBack === undefined ? {} : { heldBack }),
       rowsMax,
@@ -153,6 +159,7 @@ export class Training {
       seed,
       ...(hyperParameters === undefined ? {} : { hyperParameters }),
       ...(labels === undefined ? {} : { labels }),
+      ...(stream === undefined ? {} : { stream }),
       signal,
       ...(pace === undefined ? {} : { pace }),
       onData: (rows, vehicles, epochs) =>
@@ -236,10 +243,22 @@ export async function catchUp(
   return end;
 }
 
+/** All of `vehicle-events` that is there now. */
+export async function allEvents(log: EventLog): Promise<OffsetRanges> {
+  const [topic, from, to] = ['vehicle-events', 'earliest', 'latest'] as const;
+  return offsetRanges(await log.resolve(topic, from), await log.resolve(topic, to));
+}
+
 /** One model name per signal set: cars with the same signals share a model. */
 export function modelName(signalSetId: string): string {
   return `anomaly-${signalSetId}`;
 }
+
+/** A training as a stream, and who is told of it. */
+export type StreamOptions = Pick<
+  StreamedFitOptions,
+  'settings' | 'resume' | 'onFindings' | 'onProgress' | 'onPosition'
+>;
 
 export interface TrainModelOptions {
   query: TrainingDataQuery;
@@ -250,6 +269,8 @@ export interface TrainModelOptions {
   createdAt: string;
   seed: number;
   hyperParameters?: FitOptions['hyperParameters'];
+  /** Train as a stream over the whole span; `query.rowsMax` then counts for nothing. */
+  stream?: StreamOptions;
   /** Where in `repairs` the labels are that the model is judged by. */
   labels?: OffsetRanges;
   signal?: AbortSignal;
@@ -267,21 +288,9 @@ export async function trainModel(
   options: TrainModelOptions,
 ): Promise<{ files: ModelFiles; manifest: ModelManifest }> {
   const { query, signalSet, seed } = options;
-  const data = await readTrainingData(log, query, options.pace);
-  if (data.rows === 0)
-    throw new CardanError(
-      'TRAINING_DATA_INSUFFICIENT',
-      `The log has no usable rows of signal set ${signalSet.id} (${data.rowsExcluded} are left out as alarms). Let the fleet drive first.`,
-    );
-  const result = await fit({
-    signalSet,
-    vehicles: data.vehicles,
-    seed,
-    ...(options.hyperParameters === undefined ? {} : { hyperParameters: options.hyperParameters }),
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
-    ...(options.onEpoch === undefined ? {} : { onEpoch: options.onEpoch }),
-    onData: (epochs) => options.onData?.(data.rows, data.vehicles.length, epochs),
-  });
+  const { data, fit: result } = await (options.stream === undefined
+    ? fitInMemory(log, options)
+    : streamedFit(log, { ...options, ...options.stream }));
   const manifest: ModelManifest = {
     schema: 1,
     name: options.name,
@@ -303,7 +312,7 @@ export async function trainModel(
         : { times: { from: isoTimeOrNull(query.times.from), to: isoTimeOrNull(query.times.to) } }),
       ...(query.heldBack === undefined ? {} : { heldBack: query.heldBack }),
       rows: data.rows,
-      vehicles: data.vehicles.length,
+      vehicles: data.vehicles,
       rowsExcluded: data.rowsExcluded,
       duplicatesDropped: data.duplicatesDropped,
       ...(options.labels === undefined ? {} : { labels: { topic: REPAIRS_TOPIC, offsets: options.labels } }),
@@ -324,6 +333,30 @@ export async function trainModel(
     manifest.metrics = { ...manifest.metrics, ...judged };
   }
   return { files: { manifest: serializeManifest(manifest), ...files }, manifest };
+}
+
+/** On the newest rows of each vehicle. */
+async function fitInMemory(
+  log: EventLog,
+  options: TrainModelOptions,
+): Promise<Pick<StreamedFit, 'data' | 'fit'>> {
+  const { query, signalSet, seed } = options;
+  const data = await readTrainingData(log, query, options.pace);
+  if (data.rows === 0)
+    throw new CardanError(
+      'TRAINING_DATA_INSUFFICIENT',
+      `The log has no usable rows of signal set ${signalSet.id} (${data.rowsExcluded} are left out as alarms). Let the fleet drive first.`,
+    );
+  const result = await fit({
+    signalSet,
+    vehicles: data.vehicles,
+    seed,
+    ...(options.hyperParameters === undefined ? {} : { hyperParameters: options.hyperParameters }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(options.onEpoch === undefined ? {} : { onEpoch: options.onEpoch }),
+    onData: (epochs) => options.onData?.(data.rows, data.vehicles.length, epochs),
+  });
+  return { data: { ...data, vehicles: data.vehicles.length }, fit: result };
 }
 
 function fileRef(bytes: Buffer): FileRef {

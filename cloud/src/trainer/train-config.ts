@@ -1,0 +1,148 @@
+import { parse } from 'yaml';
+import { CardanError, messageOf, STATISTICS } from '@cardan/shared';
+import type { HyperParameters } from './hyper-parameters.ts';
+import {
+  STREAM_HYPER_PARAMETERS,
+  STREAM_SETTINGS,
+  type AskedInput,
+  type StreamSettings,
+} from './stream-settings.ts';
+
+/** A `model.yaml`, read; docs/training.md describes it. */
+export interface TrainConfig {
+  seed: number | undefined;
+  settings: StreamSettings;
+  hyperParameters: Partial<HyperParameters>;
+}
+
+/** Bounds: what lies beyond is a slip of the pen, or no network for a car. */
+const LIMITS: Readonly<Record<string, readonly [min: number, max: number, whole: boolean]>> = {
+  seed: [0, 2 ** 31, true],
+  epochs: [1, 1000, true],
+  batch: [1, 10_000, true],
+  heldBack: [0.01, 0.9, false],
+  shuffleRows: [1, 10_000_000, true],
+  sampleRows: [1000, 1_000_000, true],
+};
+/** Of hyper-parameters; those that are not here are numbers from 0 on. */
+const HYPER_LIMITS: Partial<
+  Record<keyof HyperParameters, readonly [min: number, max: number, whole: boolean]>
+> = {
+  windowRows: [1, 256, true],
+  smoothingRows: [1, 256, true],
+  shiftRows: [0, 256, true],
+  clip: [0.1, 1000, false],
+  outerUnits: [0, 10_000, true],
+  middleUnits: [0, 10_000, true],
+  rowsShown: [1, 1e12, true],
+  batchRows: [1, 10_000, true],
+  learningRate: [1e-9, 1, false],
+  patience: [1, 1000, true],
+  maskChance: [0, 0.9, false],
+  parts: [2, 100, true],
+  thresholdFactor: [0.01, 100, false],
+  raiseAfterRows: [1, 1e6, true],
+  clearPart: [0.01, 1, false],
+  clearAfterRows: [1, 1e6, true],
+};
+const HIDDEN_MAX = 16;
+const UNITS_MAX = 10_000;
+const INPUTS_MAX = 2000;
+/** Statistics of a whole window; values of single rows are for networks that look at the window themselves. */
+const OF_WINDOW = STATISTICS.filter((statistic) => statistic !== 'value');
+
+/** Reads a `model.yaml`. Throws CONFIG_INVALID, naming the place and what is possible there. */
+export function parseTrainConfig(yaml: string): TrainConfig {
+  let value: unknown;
+  try {
+    value = parse(yaml);
+  } catch (cause) {
+    throw invalid(`it is no YAML (${messageOf(cause).split('\n')[0]!})`, cause);
+  }
+  const fields = object(value ?? {}, 'the file', [
+    'seed',
+    'engine',
+    'epochs',
+    'batch',
+    'heldBack',
+    'shuffleRows',
+    'sampleRows',
+    'normalisation',
+    'hidden',
+    'inputs',
+    'hyperParameters',
+  ]);
+  const number = (name: string) =>
+    fields[name] === undefined ? undefined : numberIn(fields[name], name, LIMITS[name]!);
+  oneOf(fields.engine ?? 'dense', 'engine', ['dense']);
+  oneOf(fields.normalisation ?? 'fleet', 'normalisation', ['fleet']);
+  const given = object(fields.hyperParameters ?? {}, 'hyperParameters', Object.keys(STREAM_HYPER_PARAMETERS));
+  const hyperParameters: Partial<HyperParameters> = {};
+  for (const name of Object.keys(given) as (keyof HyperParameters)[])
+    hyperParameters[name] = numberIn(
+      given[name],
+      `hyperParameters.${name}`,
+      HYPER_LIMITS[name] ?? [0, Number.MAX_SAFE_INTEGER, false],
+    );
+  const batch = number('batch');
+  if (batch !== undefined) hyperParameters.batchRows = batch;
+  return {
+    seed: number('seed'),
+    settings: {
+      epochs: number('epochs') ?? STREAM_SETTINGS.epochs,
+      heldBackPart: number('heldBack') ?? STREAM_SETTINGS.heldBackPart,
+      shuffleRows: number('shuffleRows') ?? STREAM_SETTINGS.shuffleRows,
+      sampleRows: number('sampleRows') ?? STREAM_SETTINGS.sampleRows,
+      hidden: list(fields.hidden ?? [], 'hidden', HIDDEN_MAX).map((units, i) =>
+        numberIn(units, `hidden[${i}]`, [1, UNITS_MAX, true]),
+      ),
+      inputs: list(fields.inputs ?? [], 'inputs', INPUTS_MAX).map(readInput),
+    },
+    hyperParameters,
+  };
+}
+
+function readInput(value: unknown, index: number): AskedInput {
+  const place = `inputs[${index}]`;
+  const { signal, statistic = 'mean' } = object(value, place, ['signal', 'statistic']);
+  if (typeof signal !== 'string' || signal === '')
+    throw invalid(`${place}.signal must be the name of a signal`);
+  return { signal, statistic: oneOf(statistic, `${place}.statistic`, OF_WINDOW) };
+}
+
+function object(value: unknown, place: string, names: readonly string[]): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalid(`${place} must be names with values`);
+  for (const name of Object.keys(value))
+    if (!names.includes(name)) throw invalid(`${place} has "${name}"; there are ${names.join(', ')}`);
+  return value as Record<string, unknown>;
+}
+
+function list(value: unknown, place: string, most: number): unknown[] {
+  if (!Array.isArray(value) || value.length > most)
+    throw invalid(`${place} must be a list of at most ${most}`);
+  return value;
+}
+
+function numberIn(
+  value: unknown,
+  place: string,
+  [min, max, whole]: readonly [min: number, max: number, whole: boolean],
+): number {
+  if (typeof value !== 'number' || !(value >= min && value <= max) || (whole && !Number.isInteger(value)))
+    throw invalid(
+      `${place} is ${JSON.stringify(value)}; it must be a ${whole ? 'whole ' : ''}number from ${min} to ${max}`,
+    );
+  return value;
+}
+
+function oneOf<T extends string>(value: unknown, place: string, words: readonly T[]): T {
+  const word = words.find((known) => known === value);
+  if (word === undefined)
+    throw invalid(`${place} is ${JSON.stringify(value)}; it must be ${words.join(' or ')}`);
+  return word;
+}
+
+function invalid(why: string, cause?: unknown): CardanError {
+  return new CardanError('CONFIG_INVALID', `Not a usable model.yaml: ${why} (docs/training.md).`, { cause });
+}

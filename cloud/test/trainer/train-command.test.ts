@@ -1,0 +1,173 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { cloudEvent, eventToRecord, loadModel, LOG_TOPICS, parseManifest, Scorer } from '@cardan/shared';
+import { SqliteEventLog } from '@cardan/shared/event-log';
+import { reproduce } from '../../src/models/reproduce.ts';
+import { CLOUD, runCommand } from '../run-command.ts';
+import { drive, SET } from './telemetry-fixture.ts';
+
+const VEHICLES = 8;
+const ROWS = 600;
+let dir: string;
+let url: string;
+
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'train-'));
+  url = `sqlite:${join(dir, 'log.db')}`;
+  const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
+  for (const [topic, config] of Object.entries(LOG_TOPICS)) await log.createTopic(topic, config);
+  const event = cloudEvent('io.cardan.signal-set', { source: '/vehicles/v0', id: '1', time: 0 }, SET);
+  await log.append('signal-sets', [eventToRecord(SET.id, event)]);
+  for (let first = 0; first < ROWS; first += 50)
+    await log.append(
+      'telemetry',
+      Array.from({ length: VEHICLES }, (_, i) => drive(`v${i}`, first, 50)),
+    );
+  await log.close();
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+
+/** Flags of one training; its files go to `out`. */
+function flags(out: string, ...more: string[]): string[] {
+  return [
+    'train',
+    '--log',
+    url,
+    '--checkpoint',
+    join(dir, `${out}.checkpoint`),
+    '--out',
+    join(dir, out),
+    ...more,
+  ];
+}
+function config(yaml: string): string {
+  const path = join(dir, 'model.yaml');
+  writeFileSync(path, yaml);
+  return path;
+}
+function files(out: string) {
+  const read = (file: string) => readFileSync(join(dir, out, file));
+  return { manifest: read('manifest.json'), model: read('model.json'), weights: read('weights.bin') };
+}
+/** All of a model but for the time at which it was made. */
+function bytesOf(out: string) {
+  const { manifest, model, weights } = files(out);
+  return {
+    ...parseManifest(manifest),
+    createdAt: '',
+    model: model.toString(),
+    weights: weights.toString('hex'),
+  };
+}
+
+it('a span of the log becomes a model that finds a broken car, and its lineage makes the same bytes again', async () => {
+  const { code, out, err } = await runCommand(flags('a', '--config', config('epochs: 40\n')));
+  expect(err).toContain('epoch 1 of 40');
+  expect(code).toBe(0);
+  const model = loadModel(files('a'));
+  const { manifest } = model;
+  expect(JSON.parse(out)).toMatchObject({ name: `anomaly-${SET.id}`, version: '1', rows: VEHICLES * ROWS });
+  expect(manifest.lineage).toMatchObject({ rows: VEHICLES * ROWS, vehicles: VEHICLES, parent: null });
+
+  const highest = (broken: boolean) => {
+    const scorer = new Scorer(model);
+    const { times, values } = rowsOf(broken);
+    return scorer.pushRows(times, values).reduce((most, score) => Math.max(most, score || 0), 0);
+  };
+  expect(highest(false)).toBeLessThan(manifest.alarm.threshold);
+  expect(highest(true)).toBeGreaterThan(manifest.alarm.threshold);
+
+  const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
+  try {
+    expect(await reproduce(log, files('a').manifest, manifest)).toMatchObject({ equal: true, reasons: [] });
+  } finally {
+    await log.close();
+  }
+});
+
+it('a training that is interrupted saves what it has, and goes on to the same bytes', async () => {
+  const yaml = config('epochs: 400\nhyperParameters: {patience: 1000}\n');
+  expect((await runCommand(flags('whole', '--config', yaml))).code).toBe(0);
+
+  let interrupts = 0;
+  for (let resume: string[] = []; interrupts < 2; interrupts++, resume = ['--resume']) {
+    const child = spawn(process.execPath, [CLOUD, ...flags('parts', '--config', yaml, ...resume)]);
+    let err = '';
+    child.stderr.on('data', (data: Buffer) => {
+      const before = err;
+      err += data.toString('utf8');
+      if (!/epoch \d/.test(before) && /epoch \d/.test(err)) child.kill('SIGINT');
+    });
+    const [code] = (await once(child, 'close')) as [number];
+    expect(err).toContain('--resume');
+    expect(code).toBe(130);
+    expect(existsSync(join(dir, 'parts', 'manifest.json'))).toBe(false);
+  }
+  // Rows that come meanwhile belong to another training.
+  const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
+  await log.append('telemetry', [drive('v1', ROWS, 50)]);
+  await log.close();
+  const last = await runCommand(flags('parts', '--config', yaml, '--resume'));
+  expect(last.code).toBe(0);
+  expect(bytesOf('parts')).toEqual(bytesOf('whole'));
+  expect(existsSync(join(dir, 'parts.checkpoint'))).toBe(false);
+});
+
+it('a checkpoint is of use to the same configuration and span only', async () => {
+  const none = await runCommand(flags('a', '--resume'));
+  expect(none).toMatchObject({ code: 1, err: expect.stringContaining('FILE_NOT_FOUND') as string });
+  writeFileSync(join(dir, 'a.checkpoint'), '{}');
+  const foreign = await runCommand(flags('a', '--resume'));
+  expect(foreign).toMatchObject({ code: 1, err: expect.stringContaining('CHECKPOINT_UNUSABLE') as string });
+});
+
+it('a model.yaml says inputs, network, seed and epochs; what is wrong in it is named', async () => {
+  const good = config(
+    [
+      'seed: 7',
+      'epochs: 2',
+      'batch: 20',
+      'hidden: [4, 2, 4]',
+      'inputs:',
+      '  - signal: a',
+      '  - signal: c',
+      '    statistic: deviation',
+      'hyperParameters: {windowRows: 3}',
+    ].join('\n'),
+  );
+  expect((await runCommand(flags('a', '--config', good))).code).toBe(0);
+  const { features, lineage } = parseManifest(files('a').manifest);
+  expect(features.windowRows).toBe(3);
+  expect(features.inputs.map(({ signal, statistic }) => [signal, statistic])).toEqual([
+    [0, 'mean'],
+    [2, 'deviation'],
+  ]);
+  expect(lineage.seed).toBe(7);
+
+  for (const [yaml, place] of [
+    ['epoch: 2', '"epoch"'],
+    ['batch: 0', 'batch is 0'],
+    ['inputs: [{signal: a, statistic: median}]', 'inputs[0].statistic'],
+    ['inputs: [{signal: z}]', 'no "z"'],
+    ['hyperParameters: {clip: yes}', 'hyperParameters.clip'],
+    ['epochs: [', 'no YAML'],
+  ] as const) {
+    const { code, err } = await runCommand(flags('a', '--config', config(yaml)));
+    expect(code).toBe(1);
+    expect(err).toContain('CONFIG_INVALID');
+    expect(err).toContain(place);
+  }
+});
+
+function rowsOf(broken: boolean) {
+  const values: number[] = [];
+  for (let t = 0; t < 300; t++) {
+    const a = Math.sin(t / 17) + 0.5 * Math.sin(t / 5.3);
+    values.push(a, (broken ? -2 : 2) * a, 3 * a);
+  }
+  return { times: Float64Array.from({ length: 300 }, (_, t) => t * 1000), values: Float32Array.from(values) };
+}
