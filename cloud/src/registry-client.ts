@@ -1,7 +1,15 @@
 import { createHash } from 'node:crypto';
-import { type CampaignRef, CardanError, messageOf, type ModelManifest, type ModelRef } from '@cardan/shared';
+import {
+  type CampaignRef,
+  CardanError,
+  type CloudEvent,
+  messageOf,
+  type ModelManifest,
+  type ModelRef,
+} from '@cardan/shared';
 import type { Registered } from './fleet/fleet.ts';
 import type { Vehicle } from './fleet/vehicle.ts';
+import type { LoopStatus, ProposalView } from './loop/loop-desk.ts';
 import type { ToldEvent } from './rollout/explain.ts';
 import type { ModelSummary } from './registry/model-projection.ts';
 import type { Waiting } from './registry/tuf-repository.ts';
@@ -187,6 +195,25 @@ export class RegistryClient {
       cursor = page.next;
     }
     return all;
+  }
+
+  async loopStatus(): Promise<LoopStatus> {
+    return this.json('GET', '/v1/loop');
+  }
+
+  /** What the loop has proposed, in the order of their ids. */
+  proposals(): Promise<ProposalView[]> {
+    return this.pages('/v1/loop/proposals', 'proposals');
+  }
+
+  async proposalEvents(id: string): Promise<CloudEvent[]> {
+    const path = `/v1/loop/proposals/${encodeURIComponent(id)}/events`;
+    return (await this.json<{ events: CloudEvent[] }>('GET', path)).events;
+  }
+
+  /** `command`: `approve` or `reject`. */
+  async commandProposal(id: string, command: string, reason?: string): Promise<ProposalView> {
+    return this.json('POST', `/v1/loop/proposals/${encodeURIComponent(id)}/${command}`, { reason });
   }
 
   private async json<T>(method: string, path: string, body?: object): Promise<T> {

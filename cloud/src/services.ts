@@ -2,6 +2,9 @@ import type { CardanError, MqttConnection } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import type { ApiSettings } from './distribution/api-settings.ts';
 import { startRegistry } from './distribution/start-registry.ts';
+import { Learner } from './learner/learner.ts';
+import type { LoopPolicy } from './loop/decide.ts';
+import { LoopService } from './loop/loop-service.ts';
 import { startMonitor } from './monitor/server.ts';
 import { Predictor } from './predictor/predictor.ts';
 import { RegistryClient } from './registry-client.ts';
@@ -9,7 +12,7 @@ import type { RolloutPolicy } from './registry/registry.ts';
 import type { LogSpan } from './trainer/log-span.ts';
 import { Trainer } from './trainer/trainer.ts';
 
-export type ServiceName = 'registry' | 'trainer' | 'predictor' | 'monitor';
+export type ServiceName = 'registry' | 'trainer' | 'predictor' | 'loop' | 'learner' | 'monitor';
 
 export interface ServicesOptions {
   log: EventLog;
@@ -29,6 +32,8 @@ export interface ServicesOptions {
   host: string;
   registryPort: number;
   monitorPort: number;
+  /** What the closed loop may do by itself, and its folder; default it only looks. */
+  loop: { dir: string; policy: Partial<LoopPolicy> };
   /** Train again by itself as the log grows. */
   retrain: boolean;
   seed: number;
@@ -39,6 +44,8 @@ export interface ServicesOptions {
   rowsPerSecond: number | undefined;
   group: string;
   repairs: boolean;
+  /** Where the learner keeps what it has learned. */
+  learnerFile: string;
   onProblem: (error: CardanError) => void;
 }
 
@@ -118,6 +125,17 @@ export async function startServices(
       const predictor = await Predictor.start({ log, registry, onProblem });
       closing.push(() => predictor.close());
       running.lines.push('predictor: scoring telemetry');
+    }
+    if (names.includes('learner')) {
+      const learner = await Learner.start({ log, path: options.learnerFile, onProblem });
+      closing.push(() => learner.close());
+      running.lines.push('learner: driving states and clusters of vehicles');
+    }
+    if (names.includes('loop')) {
+      const { dir, policy } = options.loop;
+      const loop = await LoopService.open({ log, registry, dir, policy, onProblem });
+      closing.push(() => loop.close());
+      running.lines.push(`loop: ${policy.mode ?? 'off'} (docs/closed-loop.md)`);
     }
     if (names.includes('monitor')) {
       const monitor = await startMonitor({

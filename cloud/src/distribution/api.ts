@@ -4,6 +4,7 @@ import type Database from 'better-sqlite3';
 import type { FastifyInstance } from 'fastify';
 import type { DesiredSource } from '../fleet/desired-source.ts';
 import type { Fleet } from '../fleet/fleet.ts';
+import type { LoopDesk } from '../loop/loop-desk.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { RolloutService } from '../rollout/rollout-service.ts';
 import type { ScoreTrends } from '../rul/score-trends.ts';
@@ -14,6 +15,7 @@ import { campaignRoutes } from './campaign-routes.ts';
 import { fileRoutes } from './file-routes.ts';
 import { fleetRoutes } from './fleet-routes.ts';
 import { idempotentPosts } from './idempotency.ts';
+import { loopRoutes } from './loop-routes.ts';
 import { modelRoutes } from './model-routes.ts';
 import { documentOptions } from './openapi-document.ts';
 import { predictRoutes } from './predict-routes.ts';
@@ -30,6 +32,7 @@ export interface DistributionOptions {
   /** What vehicles should have. */
   source: DesiredSource;
   rollouts: RolloutService;
+  loop: LoopDesk;
   trends: ScoreTrends;
   access: AccessOptions;
   browser: BrowserOptions;
@@ -57,6 +60,7 @@ export async function distributionApi(server: FastifyInstance, options: Distribu
   await server.register(async (routes) => signingRoutes(routes, options));
   await server.register(async (routes) => campaignRoutes(routes, options));
   await server.register(async (routes) => rolloutRoutes(routes, options));
+  await server.register(async (routes) => loopRoutes(routes, options));
   server.get('/health', { schema: schema.health, config: { role: 'anyone' } }, () => options.health());
   server.get('/openapi.json', { schema: { hide: true }, config: { role: 'anyone' } }, () => server.swagger());
 }

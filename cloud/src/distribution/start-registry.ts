@@ -3,6 +3,7 @@ import type { EventLog } from '@cardan/shared/event-log';
 import { Fleet } from '../fleet/fleet.ts';
 import { httpServer, listen } from '../http.ts';
 import { DesiredPublisher } from '../registry/desired-publisher.ts';
+import { LoopDesk } from '../loop/loop-desk.ts';
 import { Registry, type RolloutPolicy } from '../registry/registry.ts';
 import { RolloutService } from '../rollout/rollout-service.ts';
 import { ScoreTrends } from '../rul/score-trends.ts';
@@ -89,6 +90,8 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       onProblem,
     });
     closers.push(() => rollouts.close());
+    const loop = await LoopDesk.open({ log, clock, onProblem });
+    closers.push(() => loop.close());
     const trends = new ScoreTrends({ log, clock, onProblem });
     closers.push(() => trends.close());
     const publisher = new DesiredPublisher({ mqttUrl, connection, source: rollouts, fleet, onProblem });
@@ -110,6 +113,7 @@ export async function startRegistry(options: RegistryServiceOptions): Promise<Re
       fleet,
       source: rollouts,
       rollouts,
+      loop,
       trends,
       db,
       clock,
