@@ -6,6 +6,8 @@ import type { SeededRandom } from './seeded-random.ts';
 export interface NetworkEngine {
   /** What runs the network in the end. */
   readonly name: ModelManifest['engine'];
+  /** Of one row in the network, in the car. */
+  readonly multiplyAdds: number;
   /** What of it goes into the lineage beside the seed, so that the model can be trained again. */
   readonly hyperParameters: Readonly<Record<string, number | string>>;
   /** Begins with weights drawn from `random`. */

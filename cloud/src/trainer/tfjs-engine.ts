@@ -23,8 +23,12 @@ export interface TfjsEngineOptions {
  */
 export async function openTfjsEngine({ topology, backend }: TfjsEngineOptions): Promise<NetworkEngine> {
   const chosen = await chooseBackend(await initialFiles(topology, new SeededRandom(0)), backend);
+  const model = await build(topology);
+  const multiplyAdds = multiplyAddsOf(model);
+  model.dispose();
   return {
     name: 'tfjs',
+    multiplyAdds,
     // Other backends round otherwise: the same one gives the same bytes.
     hyperParameters: { tfjsBackend: chosen },
     begin: async (random) => TfjsTraining.begin(await initialFiles(topology, random), chosen),
@@ -60,6 +64,23 @@ async function build(modelTopology: object): Promise<tf.LayersModel> {
   } catch (cause) {
     throw invalid(messageOf(cause).replace(/\.$/, ''), cause);
   }
+}
+
+/** Each weight of a kernel once per position that it is applied to: those of a convolution, the steps of a sequence. */
+function multiplyAddsOf({ layers }: tf.LayersModel): number {
+  let sum = 0;
+  for (const layer of layers) {
+    const positions = Math.max(...[layer.input, layer.output].flat().map(({ shape }) => inner(shape)));
+    for (const { shape } of layer.weights)
+      if (shape.length > 1)
+        sum += positions * shape.reduce<number>((product, side) => product * (side ?? 1), 1);
+  }
+  return sum;
+}
+
+/** Of all sizes but the batch's and the channels'. */
+function inner(shape: tf.Shape): number {
+  return shape.slice(1, -1).reduce<number>((product, side) => product * (side ?? 1), 1);
 }
 
 /**

@@ -20,6 +20,8 @@ export interface Network {
   readonly outputs: number;
   /** Runs one row of `inputs` values. The result has `outputs` values; the next call may overwrite it. */
   run(row: ArrayLike<number>): ArrayLike<number>;
+  /** Frees what is not on the heap; it cannot run any more. */
+  close?(): void;
 }
 
 /**

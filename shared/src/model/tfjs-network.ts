@@ -23,6 +23,7 @@ interface LayersModel {
   outputs: { shape: (number | null)[] }[];
   layers: { name: string; stateful: boolean }[];
   predict(input: Tensor): Tensor | Tensor[];
+  dispose(): unknown;
 }
 
 const PACKAGE = '@tensorflow/tfjs';
@@ -70,6 +71,9 @@ export async function loadTfjsNetwork(
       // A trainer in the same process may have chosen another one. One that is there already is set at once.
       if (tf.getBackend() !== BACKEND) void tf.setBackend(BACKEND);
       return tf.tidy(() => (model.predict(tf.tensor2d(row, [1, inputs])) as Tensor).dataSync());
+    },
+    close: () => {
+      model.dispose();
     },
   };
 }
