@@ -44,10 +44,12 @@ export function factsOf(manifest: ModelManifest): Facts {
   };
 }
 
-/** `Vehicle.Speed mean`, per input of the network. */
+/** `Vehicle.Speed mean`, `Fuel ratio over Vehicle.Speed`, per input of the network. */
 export function inputNames({ features, signalSet }: ModelManifest): string[] {
+  const name = (signal: number) => signalSet.signals[signal]?.name ?? String(signal);
   return features.inputs.map(
-    ({ signal, statistic }) => `${signalSet.signals[signal]?.name ?? String(signal)} ${statistic}`,
+    ({ signal, statistic, over }) =>
+      `${name(signal)} ${statistic}${over === undefined ? '' : ` over ${name(over)}`}`,
   );
 }
 

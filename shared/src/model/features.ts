@@ -4,7 +4,8 @@ const [MEAN, DEVIATION, SLOPE, MIN, MAX, RANGE] = [0, 1, 2, 3, 4, 5] as const;
 
 /**
  * Rows of signals → the standardised input vector of the network: statistics of each signal over the values seen
- * in the last `windowRows` rows, or single values of the window (see `STATISTICS`), (statistic − center) / scale.
+ * in the last `windowRows` rows, single values of the window, or what is derived of them (see `STATISTICS`),
+ * (statistic − center) / scale.
  *
  * Each window is summed anew, from its oldest row to its newest. A running sum would be cheaper, but its
  * rounding errors depend on all rows since the start; so, any reader of the same window has the same bits.
@@ -37,6 +38,10 @@ export class FeatureExtractor {
   /** Per input that is a single value: how many rows ago, and its column; its place is behind those of all columns. */
   private readonly lags: Int32Array;
   private readonly lagColumns: Int32Array;
+  /** The same per input that is a difference, or a ratio; their places are behind those of single values. */
+  private readonly differences: Int32Array;
+  private readonly ratios: Int32Array;
+  private readonly ratiosOver: Int32Array;
   /** Per used column one of each kind, in the order of `STATISTICS`; those that nobody asked for are not computed. */
   private readonly statistics: Float64Array;
   private next = 0;
@@ -52,30 +57,39 @@ export class FeatureExtractor {
     this.fromFirstRow = fromFirstRow;
     this.gapMs = gapMs;
     this.clip = clip;
-    this.columns = Int32Array.from(new Set(inputs.map(({ signal }) => signal)));
+    this.columns = Int32Array.from(
+      new Set(inputs.flatMap(({ signal, over }) => (over === undefined ? [signal] : [signal, over]))),
+    );
+    const columnOf = (signal: number) => this.columns.indexOf(signal);
+    const ratios = inputs.filter(({ statistic }) => statistic === 'ratio');
+    const inRatio = new Set(ratios.flatMap(({ signal, over }) => [signal, over]));
     const asked = (column: number, ...kinds: number[]) =>
       inputs.some(
         ({ signal, statistic }) => signal === column && kinds.includes(STATISTICS.indexOf(statistic)),
       );
     this.summarised = Uint8Array.from(this.columns, (column) =>
-      Number(asked(column, MEAN, DEVIATION, SLOPE, MIN, MAX, RANGE)),
+      Number(asked(column, MEAN, DEVIATION, SLOPE, MIN, MAX, RANGE) || inRatio.has(column)),
     );
     this.sloped = Uint8Array.from(this.columns, (column) => Number(asked(column, SLOPE)));
     this.ranged = Uint8Array.from(this.columns, (column) => Number(asked(column, MIN, MAX, RANGE)));
     const lagged = inputs.filter(({ statistic }) => statistic === 'value');
     this.lags = Int32Array.from(lagged, ({ lag = 0 }) => lag);
-    this.lagColumns = Int32Array.from(lagged, ({ signal }) => this.columns.indexOf(signal));
+    this.lagColumns = Int32Array.from(lagged, ({ signal }) => columnOf(signal));
+    const differences = inputs.filter(({ statistic }) => statistic === 'difference');
+    this.differences = Int32Array.from(differences, ({ signal }) => columnOf(signal));
+    this.ratios = Int32Array.from(ratios, ({ signal }) => columnOf(signal));
+    this.ratiosOver = Int32Array.from(ratios, ({ over }) => columnOf(over!));
     const places = this.columns.length * STATISTICS.length;
-    let values = 0;
-    this.placeOfInput = Int32Array.from(inputs, ({ signal, statistic }) =>
-      statistic === 'value'
-        ? places + values++
-        : this.columns.indexOf(signal) * STATISTICS.length + STATISTICS.indexOf(statistic),
-    );
+    const derived = [...lagged, ...differences, ...ratios];
+    this.placeOfInput = Int32Array.from(inputs, (input) => {
+      const place = derived.indexOf(input);
+      if (place >= 0) return places + place;
+      return columnOf(input.signal) * STATISTICS.length + STATISTICS.indexOf(input.statistic);
+    });
     this.center = Float64Array.from(inputs, ({ center }) => center);
     this.scale = Float64Array.from(inputs, ({ scale }) => scale);
     this.ring = new Float64Array(this.columns.length * windowRows);
-    this.statistics = new Float64Array(places + lagged.length);
+    this.statistics = new Float64Array(places + derived.length);
     this.standardised = new Float64Array(inputs.length);
     this.clipped = new Float32Array(inputs.length);
     this.seen = new Uint8Array(inputs.length);
@@ -100,19 +114,24 @@ export class FeatureExtractor {
     if (this.filled < windowRows) this.filled++;
     if (this.filled < windowRows && !this.fromFirstRow) return false;
     for (let c = 0; c < columns.length; c++) if (this.summarised[c] === 1) this.summarise(c);
-    if (this.lags.length > 0) this.pick();
+    if (this.statistics.length > columns.length * STATISTICS.length) this.derive();
     this.standardise();
     return true;
   }
 
-  /** Single values of the window. */
-  private pick(): void {
-    const { lags, lagColumns, ring, windowRows, statistics } = this;
-    const place = statistics.length - lags.length;
-    for (let k = 0; k < lags.length; k++) {
-      const row = this.next - 1 - lags[k]!;
-      statistics[place + k] = ring[lagColumns[k]! * windowRows + (row < 0 ? row + windowRows : row)]!;
-    }
+  /** Single values of the window, then differences and ratios. */
+  private derive(): void {
+    const { lags, lagColumns, differences, ratios, ratiosOver, ring, windowRows, statistics } = this;
+    let place = this.columns.length * STATISTICS.length;
+    const value = (column: number, lag: number) => {
+      const row = this.next - 1 - lag;
+      return ring[column * windowRows + (row < 0 ? row + windowRows : row)]!;
+    };
+    for (let k = 0; k < lags.length; k++) statistics[place++] = value(lagColumns[k]!, lags[k]!);
+    for (const column of differences) statistics[place++] = value(column, 0) - value(column, windowRows - 1);
+    const mean = (column: number) => statistics[column * STATISTICS.length + MEAN]!;
+    // Over nothing it is infinite, and counts as not seen.
+    for (let k = 0; k < ratios.length; k++) statistics[place++] = mean(ratios[k]!) / mean(ratiosOver[k]!);
   }
 
   private summarise(column: number): void {

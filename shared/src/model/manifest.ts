@@ -63,19 +63,33 @@ export interface FeatureSpec {
  * Over the values seen in the window. `deviation` is the population standard deviation; `slope` that of the line of
  * least squares, in units per row, so multiply by rows per second for units per second; `range` is max − min. `value`
  * is no statistic but the value of one row, `lag` rows before the newest: with them a network sees the window itself.
+ * `difference` is the newest row's value less the oldest one's, not seen when either is not; `ratio` the mean divided by
+ * that of another signal, `over`.
  */
-export const STATISTICS = ['mean', 'deviation', 'slope', 'min', 'max', 'range', 'value'] as const;
+export const STATISTICS = [
+  'mean',
+  'deviation',
+  'slope',
+  'min',
+  'max',
+  'range',
+  'value',
+  'difference',
+  'ratio',
+] as const;
 export type Statistic = (typeof STATISTICS)[number];
 
 /**
  * Version of what features there are: a reader computes those of its version and of the ones before. 1: mean and
- * deviation; 2: all of `STATISTICS` but values; 3: values of single rows.
+ * deviation; 2: slope, min, max and range; 3: values of single rows, differences, ratios.
  */
 export const FEATURE_SCHEMA = 3;
 
+const SINCE_3: readonly Statistic[] = ['value', 'difference', 'ratio'];
+
 /** The lowest version of features that has all which a model needs. */
 export function featureSchemaOf({ inputs }: FeatureSpec): number {
-  if (inputs.some(({ statistic }) => statistic === 'value')) return 3;
+  if (inputs.some(({ statistic }) => SINCE_3.includes(statistic))) return 3;
   return inputs.every(({ statistic }) => statistic === 'mean' || statistic === 'deviation') ? 1 : 2;
 }
 
@@ -93,6 +107,8 @@ export interface FeatureInput {
   statistic: Statistic;
   /** Of a `value`: so many rows before the newest; default 0. */
   lag?: number;
+  /** Of a `ratio`: the column that it is over. */
+  over?: number;
   /** input = (statistic − center) / scale */
   center: number;
   scale: number;
@@ -137,13 +153,6 @@ export interface HeldBack {
   part: number;
 }
 
-/** A part of all vehicles, drawn by a seeded hash of their ids: who is in it nobody has to remember. */
-export interface HeldBack {
-  seed: number;
-  /** 0 … 1 */
-  part: number;
-}
-
 /** What made this model. The log is immutable, so the same lineage gives the same bytes. */
 export interface Lineage {
   topic: string;
@@ -155,8 +164,6 @@ export interface Lineage {
   span: { from: string; to: string };
   /** Only rows from `from` on and before `to` were asked for (RFC 3339); without it all that the offsets hold. */
   times?: { from: string | null; to: string | null };
-  /** Vehicles that were left out, to judge the model on. */
-  heldBack?: HeldBack;
   /** Vehicles that were left out, to judge the model on. */
   heldBack?: HeldBack;
   rows: number;
@@ -259,10 +266,13 @@ function readFeatures(fields: JsonFields, signals: number): FeatureSpec {
         signal: input.integer('signal', 0, signals - 1),
         statistic: input.oneOf('statistic', STATISTICS),
         ...(input.has('lag') ? { lag: input.integer('lag', 0, windowRows - 1) } : {}),
+        ...(input.has('over') ? { over: input.integer('over', 0, signals - 1) } : {}),
         center: input.number('center'),
         scale: input.positive('scale'),
       };
       input.end();
+      if ((read.over !== undefined) !== (read.statistic === 'ratio'))
+        throw invalid(`${path}: a ratio, and nothing else, is over another signal`);
       if (read.lag !== undefined && read.statistic !== 'value')
         throw invalid(`${path} has a lag, and is the ${read.statistic} of the whole window`);
       return read;
@@ -327,7 +337,6 @@ function readLineage(fields: JsonFields): Lineage {
     span: readSpan(fields.object('span')),
     ...(fields.has('times') ? { times: readTimes(fields.object('times')) } : {}),
     ...(fields.has('heldBack') ? { heldBack: readHeldBack(fields.object('heldBack')) } : {}),
-    ...(fields.has('heldBack') ? { heldBack: readHeldBack(fields.object('heldBack')) } : {}),
     rows: fields.integer('rows'),
     vehicles: fields.integer('vehicles'),
     rowsExcluded: fields.integer('rowsExcluded'),
@@ -342,12 +351,6 @@ function readLineage(fields: JsonFields): Lineage {
   };
   fields.end();
   return lineage;
-}
-
-function readHeldBack(fields: JsonFields): HeldBack {
-  const heldBack = { seed: fields.integer('seed'), part: fields.number('part', 0, 1) };
-  fields.end();
-  return heldBack;
 }
 
 function readHeldBack(fields: JsonFields): HeldBack {

@@ -47,7 +47,7 @@ const ALL: FeatureSpec = {
   ...SPEC,
   clip: 1e9,
   inputs: [0, 1, 2].flatMap((signal) =>
-    STATISTICS.filter((statistic) => statistic !== 'value').map((statistic) => ({
+    STATISTICS.slice(0, STATISTICS.indexOf('value')).map((statistic) => ({
       signal,
       statistic,
       center: 0,
@@ -170,4 +170,44 @@ test('a signal that was not seen, or is not finite, has the feature 0 and is mar
   expect([...extractor.seen]).toEqual([0, 0, 1]);
   expect([...extractor.standardised]).toEqual([0, 0, 50]);
   expect([...extractor.clipped]).toEqual([0, 0, 2]);
+});
+
+test('a difference is from the oldest row of the window to the newest, a ratio that of two means', () => {
+  const values = rows(60, 9);
+  const extractor = new FeatureExtractor({
+    ...SPEC,
+    clip: 1e9,
+    inputs: [
+      { signal: 2, statistic: 'ratio', over: 1, center: 0, scale: 1 },
+      { signal: 0, statistic: 'difference', center: 0.25, scale: 2 },
+      { signal: 0, statistic: 'value', lag: 6, center: 0, scale: 1 },
+    ],
+  });
+  for (let row = 0; row < 60; row++) {
+    if (!extractor.push(row * 1000, values, row * 3)) continue;
+    const column = (signal: number) =>
+      Array.from({ length: 7 }, (_, k) => values[(row - 6 + k) * 3 + signal]!);
+    const mean = (signal: number) => {
+      const seen = column(signal).filter((value) => !Number.isNaN(value));
+      return seen.reduce((a, b) => a + b, 0) / seen.length;
+    };
+    const [oldest, newest] = [column(0)[0]!, column(0)[6]!];
+    const difference = (newest - oldest - 0.25) / 2;
+    expect(extractor.standardised[0]).toBeCloseTo(mean(2) / mean(1), 10);
+    expect(extractor.seen[1]).toBe(Number.isNaN(difference) ? 0 : 1);
+    if (!Number.isNaN(difference)) expect(extractor.standardised[1]).toBeCloseTo(difference, 12);
+    if (!Number.isNaN(oldest)) expect(extractor.standardised[2]).toBeCloseTo(oldest, 12);
+  }
+});
+
+test('a ratio over nothing is not seen', () => {
+  const extractor = new FeatureExtractor({
+    ...SPEC,
+    windowRows: 1,
+    inputs: [{ signal: 0, statistic: 'ratio', over: 1, center: 0, scale: 1 }],
+  });
+  extractor.push(0, Float32Array.of(3, 0));
+  expect(extractor.seen[0]).toBe(0);
+  extractor.push(1000, Float32Array.of(3, 2));
+  expect(extractor.standardised[0]).toBe(1.5);
 });
