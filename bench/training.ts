@@ -12,7 +12,8 @@ import { CardanError, loadTfjsNetwork, type DenseLayer } from '../shared/src/ind
 import { DenseTraining } from '../cloud/src/trainer/dense-training.ts';
 import { topologyOf } from '../cloud/src/trainer/network-topology.ts';
 import { SeededRandom } from '../cloud/src/trainer/seeded-random.ts';
-import { openBackend, TFJS_BACKENDS, type TfjsBackend } from '../cloud/src/trainer/tfjs-backend.ts';
+import { openBackend } from '../cloud/src/trainer/tfjs-backend.ts';
+import { TFJS_BACKENDS, type TfjsBackend } from '../cloud/src/trainer/tfjs-backends.ts';
 import { openTfjsEngine } from '../cloud/src/trainer/tfjs-engine.ts';
 
 const SIZES = [18, 14, 7, 7, 14, 18];

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import {
   CardanError,
@@ -157,7 +157,10 @@ async function train(flags: TrainFlags, command: Command): Promise<void> {
 
 function readConfig(path: string | undefined): TrainConfig {
   if (path === undefined) return { seed: undefined, settings: STREAM_SETTINGS, hyperParameters: {} };
-  return parseTrainConfig(readGivenFile(path, `the configuration ${path}`).toString('utf8'));
+  const text = (file: string, what: string) => readGivenFile(file, `${what} ${file}`).toString('utf8');
+  return parseTrainConfig(text(path, 'the configuration'), (named) =>
+    text(resolve(dirname(path), named), 'the topology'),
+  );
 }
 
 /** Pins what is to be read: rows that come later are not in. */

@@ -4,6 +4,7 @@ import type { EventLog } from '@cardan/shared/event-log';
 import { CLOUD_VERSION } from '../config.ts';
 import { HYPER_PARAMETERS, type HyperParameters } from '../trainer/hyper-parameters.ts';
 import { streamSettingsIn } from '../trainer/stream-settings.ts';
+import { networkIn } from '../trainer/network-spec.ts';
 import { REPAIRS_TOPIC } from '../trainer/repairs.ts';
 import { trainModel } from '../trainer/training.ts';
 
@@ -90,7 +91,8 @@ function notOfThisTrainer({ engine, lineage }: ModelManifest): string[] {
     (name) => typeof lineage.hyperParameters[name] !== 'number',
   );
   const reasons = [];
-  if (engine !== 'dense') reasons.push(`its engine is "${engine}", and the trainer makes dense models only`);
+  if (engine !== 'dense' && networkIn(lineage) === undefined)
+    reasons.push(`its engine is "${engine}", and its lineage does not name the layers: no trainer made it`);
   if (missing.length > 0)
     reasons.push(
       `its lineage has no ${missing.join(', ')}: this trainer, or this version of it, did not make it`,

@@ -3,6 +3,7 @@ import {
   writeDense,
   type AlarmSpec,
   type FeatureSpec,
+  type ModelManifest,
   type ScoreSpec,
   type SignalSet,
 } from '@cardan/shared';
@@ -28,6 +29,7 @@ export interface FitOptions {
 
 /** What goes into a manifest, and the model's files. */
 export interface Fit {
+  engine: ModelManifest['engine'];
   features: FeatureSpec;
   score: ScoreSpec;
   alarm: AlarmSpec;
@@ -94,6 +96,7 @@ export async function fit(options: FitOptions): Promise<Fit> {
   );
   const { modelJson, weights } = writeDense(fitted.layers);
   return {
+    engine: 'dense',
     features,
     score,
     alarm,

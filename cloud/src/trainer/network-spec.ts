@@ -10,7 +10,7 @@ import {
 } from '@cardan/shared';
 import type { NetworkEngine } from './network-engine.ts';
 import { topologyIn, topologyOf, type InputShape } from './network-topology.ts';
-import type { TfjsBackend } from './tfjs-backend.ts';
+import type { TfjsBackend } from './tfjs-backends.ts';
 
 /** A network to be trained instead of the dense autoencoder. It sees its window row by row. */
 export interface NetworkSpec {

@@ -1,6 +1,7 @@
 import { CardanError, type SignalSet, type Statistic } from '@cardan/shared';
 import type { AskedFeature } from './feature-choice.ts';
 import { HYPER_PARAMETERS, type HyperParameters } from './hyper-parameters.ts';
+import { networkIn, type NetworkSpec } from './network-spec.ts';
 
 /** What a training that streams from the log can be told beside its hyper-parameters. */
 export interface StreamSettings {
@@ -16,6 +17,8 @@ export interface StreamSettings {
   hidden: readonly number[];
   /** What the network is given; empty for the mean of every signal that moves. */
   inputs: readonly AskedInput[];
+  /** Layers to be trained by TensorFlow.js instead of the dense autoencoder; they see the window row by row. */
+  network?: NetworkSpec;
 }
 
 /** An input by the name of its signal. */
@@ -55,10 +58,11 @@ export function askedInputs(
 
 /** As it goes into a lineage, so that `streamSettingsIn` gives the same. */
 export function lineageOf(settings: StreamSettings): Record<string, number | string> {
-  const { hidden, inputs, ...numbers } = settings;
+  const { hidden, inputs, epochs, heldBackPart, shuffleRows, sampleRows } = settings;
   return {
     method: METHOD,
-    ...numbers,
+    // The engine itself tells of its network.
+    ...{ epochs, heldBackPart, shuffleRows, sampleRows },
     ...(hidden.length === 0 ? {} : { hidden: hidden.join(',') }),
     ...(inputs.length === 0 ? {} : { inputs: JSON.stringify(inputs) }),
   };
@@ -71,6 +75,7 @@ export function streamSettingsIn(
   if (hyperParameters.method !== METHOD) return undefined;
   const number = (name: keyof StreamSettings) => Number(hyperParameters[name]);
   const { hidden, inputs } = hyperParameters;
+  const network = networkIn({ hyperParameters });
   return {
     epochs: number('epochs'),
     heldBackPart: number('heldBackPart'),
@@ -78,6 +83,7 @@ export function streamSettingsIn(
     sampleRows: number('sampleRows'),
     hidden: hidden === undefined ? [] : String(hidden).split(',').map(Number),
     inputs: inputs === undefined ? [] : (JSON.parse(String(inputs)) as AskedInput[]),
+    ...(network === undefined ? {} : { network }),
   };
 }
 

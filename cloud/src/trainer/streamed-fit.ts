@@ -1,21 +1,16 @@
-import {
-  DenseExecutor,
-  readDense,
-  type FeatureSpec,
-  type LayersModelFiles,
-  type SignalSet,
-} from '@cardan/shared';
+import type { FeatureSpec, LayersModelFiles, SignalSet } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import type { TrainingState } from './adam.ts';
-import { checkLoss, initialLayers } from './autoencoder.ts';
+import { checkLoss } from './autoencoder.ts';
 import { Corruption } from './corruption.ts';
 import type { EpochProgress } from './cross-fit.ts';
-import { DenseTraining } from './dense-training.ts';
+import { denseEngine } from './dense-engine.ts';
 import { chooseInputs, extractFeatures } from './feature-choice.ts';
 import { gapOf, hiddenUnits, type Fit } from './fit.ts';
 import type { HyperParameters } from './hyper-parameters.ts';
 import { decay } from './learning-rate.ts';
 import { LogRows, readAlarms, type RowQuery } from './log-rows.ts';
+import { engineOf, networkOf, windowInputs } from './network-spec.ts';
 import type { NetworkTraining } from './network-training.ts';
 import { orderedRecords } from './ordered-records.ts';
 import { RowSample } from './row-sample.ts';
@@ -121,7 +116,8 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
   const features: FeatureSpec = {
     windowRows: parameters.windowRows,
     gapMs,
-    inputs: choice.inputs,
+    inputs:
+      settings.network === undefined ? choice.inputs : windowInputs(choice.inputs, parameters.windowRows),
     clip: parameters.clip,
   };
   const width = features.inputs.length;
@@ -137,24 +133,35 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
       : Math.min(EPOCHS_MAX, Math.max(1, Math.round(parameters.rowsShown / rowsTrained)));
   await options.onData?.(seen.rows, seen.vehicles.size, epochs);
   const hidden = settings.hidden.length > 0 ? settings.hidden : hiddenUnits(width, parameters);
-  const layers = initialLayers([width, ...hidden, width], new SeededRandom(seedOf(seed, OF_WEIGHTS)));
-  const best = await train(
-    log,
-    new DenseTraining(layers),
-    { options, parameters, alarms, split, features, epochs, rowsTrained, validation },
-    turns,
-  );
+  const engine =
+    settings.network === undefined
+      ? denseEngine(width, hidden)
+      : await engineOf(settings.network, { rows: parameters.windowRows, columns: choice.inputs.length });
+  const begun = await engine.begin(new SeededRandom(seedOf(seed, OF_WEIGHTS)));
+  let best: BestEpoch;
+  try {
+    best = await train(
+      log,
+      begun,
+      { options, parameters, alarms, split, features, epochs, rowsTrained, validation },
+      turns,
+    );
+  } finally {
+    begun.close();
+  }
 
-  const network = new DenseExecutor(readDense(best.files.modelJson, best.files.weights));
+  const network = await networkOf(engine, best.files);
   const means = meansOf([sampled], width);
   const { score, alarm, rows, highest } = await scoringOf(
     [{ spans: heldBack, network, means }],
     { signals, features, parameters, means, vehicles: split.vehiclesHeldBack },
     turns,
   );
+  network.close?.();
   const of = (kind: SignalFinding['kind']) => seen.findings.filter((finding) => finding.kind === kind).length;
   return {
     fit: {
+      engine: engine.name,
       features,
       score,
       alarm,
@@ -167,12 +174,12 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
         training_rows: rowsTrained,
         held_back_rows: rows,
         held_back_score_max: highest,
-        multiply_adds: layers.reduce((sum, { kernel }) => sum + kernel.length, 0),
+        multiply_adds: engine.multiplyAdds,
         ...choice.metrics,
         signals_stuck: of('stuck'),
         signals_with_outliers: of('outliers'),
       },
-      hyperParameters: { ...parameters, ...lineageOf(settings) },
+      hyperParameters: { ...parameters, ...lineageOf(settings), ...engine.hyperParameters },
     },
     data: {
       vehicles: seen.vehicles.size,

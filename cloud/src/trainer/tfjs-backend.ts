@@ -2,10 +2,7 @@ import { createRequire } from 'node:module';
 import util from 'node:util';
 import * as tf from '@tensorflow/tfjs';
 import { CardanError, messageOf, systemCode } from '@cardan/shared';
-
-/** Where TensorFlow.js computes, in the order in which they are tried: its native library, WebAssembly, plain code. */
-export const TFJS_BACKENDS = ['tensorflow', 'wasm', 'cpu'] as const;
-export type TfjsBackend = (typeof TFJS_BACKENDS)[number];
+import type { TfjsBackend } from './tfjs-backends.ts';
 
 /** An optional peer, see `npm run setup:tfjs-node`. */
 const NATIVE_PACKAGE = '@tensorflow/tfjs-node';

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { CardanError, messageOf, type LayersModelFiles } from '@cardan/shared';
 import type { NetworkEngine } from './network-engine.ts';
 import { SeededRandom } from './seeded-random.ts';
-import type { TfjsBackend } from './tfjs-backend.ts';
+import type { TfjsBackend } from './tfjs-backends.ts';
 import { chooseBackend, layersModelJson, TfjsTraining } from './tfjs-training.ts';
 
 /** Most parameters: 1 MB of weights, and far more than a car runs in the time that a row may take. */

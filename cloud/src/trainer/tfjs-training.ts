@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import { CardanError, messageOf, type LayersModelFiles } from '@cardan/shared';
 import { Adam, type AdamOptions, type TrainingState } from './adam.ts';
 import type { NetworkTraining } from './network-training.ts';
-import { openBackend, TFJS_BACKENDS, useBackend, type TfjsBackend } from './tfjs-backend.ts';
+import { openBackend, useBackend } from './tfjs-backend.ts';
+import { TFJS_BACKENDS, type TfjsBackend } from './tfjs-backends.ts';
 
 /** Weights of TensorFlow.js with a copy in double that Adam changes. */
 interface Parameters {

@@ -1,12 +1,14 @@
 import { parse } from 'yaml';
 import { CardanError, messageOf, STATISTICS } from '@cardan/shared';
 import type { HyperParameters } from './hyper-parameters.ts';
+import type { NetworkSpec } from './network-spec.ts';
 import {
   STREAM_HYPER_PARAMETERS,
   STREAM_SETTINGS,
   type AskedInput,
   type StreamSettings,
 } from './stream-settings.ts';
+import { TFJS_BACKENDS } from './tfjs-backends.ts';
 
 /** A `model.yaml`, read; docs/training.md describes it. */
 export interface TrainConfig {
@@ -46,13 +48,17 @@ const HYPER_LIMITS: Partial<
   clearAfterRows: [1, 1e6, true],
 };
 const HIDDEN_MAX = 16;
+const LAYERS_MAX = 32;
 const UNITS_MAX = 10_000;
 const INPUTS_MAX = 2000;
 /** Statistics of a whole window; values of single rows are for networks that look at the window themselves. */
 const OF_WINDOW = STATISTICS.filter((statistic) => statistic !== 'value');
 
-/** Reads a `model.yaml`. Throws CONFIG_INVALID, naming the place and what is possible there. */
-export function parseTrainConfig(yaml: string): TrainConfig {
+/**
+ * Reads a `model.yaml`. `readFile` gives the text of a file that it names. Throws CONFIG_INVALID, naming the place and
+ * what is possible there, and what `readFile` throws.
+ */
+export function parseTrainConfig(yaml: string, readFile: (path: string) => string): TrainConfig {
   let value: unknown;
   try {
     value = parse(yaml);
@@ -69,12 +75,14 @@ export function parseTrainConfig(yaml: string): TrainConfig {
     'sampleRows',
     'normalisation',
     'hidden',
+    'layers',
+    'backend',
     'inputs',
     'hyperParameters',
   ]);
   const number = (name: string) =>
     fields[name] === undefined ? undefined : numberIn(fields[name], name, LIMITS[name]!);
-  oneOf(fields.engine ?? 'dense', 'engine', ['dense']);
+  const network = readNetwork(fields, readFile);
   oneOf(fields.normalisation ?? 'fleet', 'normalisation', ['fleet']);
   const given = object(fields.hyperParameters ?? {}, 'hyperParameters', Object.keys(STREAM_HYPER_PARAMETERS));
   const hyperParameters: Partial<HyperParameters> = {};
@@ -97,8 +105,33 @@ export function parseTrainConfig(yaml: string): TrainConfig {
         numberIn(units, `hidden[${i}]`, [1, UNITS_MAX, true]),
       ),
       inputs: list(fields.inputs ?? [], 'inputs', INPUTS_MAX).map(readInput),
+      ...(network === undefined ? {} : { network }),
     },
     hyperParameters,
+  };
+}
+
+/** The network of the engine "tfjs"; undefined for the engine "dense". */
+function readNetwork(
+  { engine, layers, backend, hidden, inputs }: Record<string, unknown>,
+  readFile: (path: string) => string,
+): NetworkSpec | undefined {
+  if (oneOf(engine ?? 'dense', 'engine', ['dense', 'tfjs']) === 'dense') {
+    for (const [name, value] of Object.entries({ layers, backend }))
+      if (value !== undefined)
+        throw invalid(`${name} is for the engine tfjs; write "engine: tfjs" or leave it out`);
+    return undefined;
+  }
+  if (hidden !== undefined) throw invalid('hidden is for the engine dense; the engine tfjs has layers');
+  if (layers === undefined) throw invalid('the engine tfjs needs layers: a list of them, or a topology file');
+  for (const [i, input] of list(inputs ?? [], 'inputs', INPUTS_MAX).entries())
+    if (readInput(input, i).statistic !== 'mean')
+      throw invalid(
+        `inputs[${i}] has a statistic; the engine tfjs is given the rows of the window themselves`,
+      );
+  return {
+    layers: typeof layers === 'string' ? readFile(layers) : list(layers, 'layers', LAYERS_MAX),
+    ...(backend === undefined ? {} : { backend: oneOf(backend, 'backend', TFJS_BACKENDS) }),
   };
 }
 

@@ -4,7 +4,7 @@ import {
   CardanError,
   cloudEvent,
   eventToRecord,
-  loadModel,
+  loadAnyModel,
   messageOf,
   parseSignalSet,
   recordToEvent,
@@ -297,7 +297,7 @@ export async function trainModel(
     version: options.version,
     createdAt: options.createdAt,
     signalSet,
-    engine: 'dense',
+    engine: result.engine,
     features: result.features,
     score: result.score,
     alarm: result.alarm,
@@ -324,7 +324,7 @@ export async function trainModel(
     metrics: result.metrics,
   };
   const files = { model: result.modelJson, weights: result.weights };
-  const model = loadModel({ manifest: serializeManifest(manifest), ...files });
+  const model = await loadAnyModel({ manifest: serializeManifest(manifest), ...files });
   manifest.selfTest = selfTestOf(model, seed);
   if (options.labels !== undefined) {
     const { from, to } = readOptions(options.labels);
@@ -332,6 +332,7 @@ export async function trainModel(
     const judged = await judgeByRepairs(log, model, query.offsets, query.times, vehicles);
     manifest.metrics = { ...manifest.metrics, ...judged };
   }
+  model.network?.close?.();
   return { files: { manifest: serializeManifest(manifest), ...files }, manifest };
 }
 
