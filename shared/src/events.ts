@@ -55,6 +55,9 @@ export interface EventData extends RolloutEventData, LoopEventData {
   'io.cardan.model.alias-set': ModelAliasSet;
   'io.cardan.model.tagged': ModelTagged;
   'io.cardan.rollout.decided': RolloutDecided;
+  // ── topic clusters, key = signal set, or vehicle ──
+  'io.cardan.clusters.learned': ClustersLearned;
+  'io.cardan.vehicle.cluster-assigned': VehicleClusterAssigned;
   // ── topic campaigns, key = campaign id ──
   'io.cardan.campaign.published': CampaignPublished;
   'io.cardan.campaign.withdrawn': CampaignWithdrawn;
@@ -247,6 +250,26 @@ export interface VehicleRemoved {
    */
   eventsUntil: Record<number, number>;
   by?: string;
+}
+
+/** How the vehicles of a signal set drive, as far as it has been learned; replaces what was said before. */
+export interface ClustersLearned {
+  signalSet: string;
+  /** Per driving state the mean of each signal, in the order of the set, and the windows of rows that it stands for. */
+  states: { center: number[]; windows: number }[];
+  /** Per cluster of vehicles the share of time in each driving state, and the vehicles in it. */
+  clusters: { shares: number[]; vehicles: number }[];
+}
+
+/** A vehicle drives like those of this cluster now. */
+export interface VehicleClusterAssigned {
+  signalSet: string;
+  /** Index in the clusters of the signal set. */
+  cluster: number;
+  /** null: it was in none. */
+  before: number | null;
+  /** Its share of time in each driving state. */
+  shares: number[];
 }
 
 export interface TrainingRequested {

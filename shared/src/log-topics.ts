@@ -20,6 +20,11 @@ export const LOG_TOPICS = {
   rollouts: { partitions: 1 },
   /** Registered, changed, removed. What operators say of vehicles; what these say of themselves is above. */
   vehicles: { partitions: 1 },
+  /**
+   * Driving states of the fleet, per signal set, and the cluster of each vehicle: what the learner says. Only the newest
+   * counts, and it must stay while the telemetry behind it goes.
+   */
+  clusters: { partitions: 1, compacted: true },
   /** The columns behind a signal-set id. */
   'signal-sets': { partitions: 1, compacted: true },
   /** Messages that the bridge could not read, with the reason in the headers. */

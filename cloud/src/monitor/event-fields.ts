@@ -48,6 +48,14 @@ export class EventFields {
     return value.slice(0, max).map((item) => entry(new EventFields(item)));
   }
 
+  /** At most the first `max` numbers. */
+  numbers(name: string, max: number): number[] {
+    const value = this.fields[name];
+    if (!Array.isArray(value) || !value.every((item) => typeof item === 'number'))
+      throw malformed(`"${name}" is not a list of numbers`);
+    return value.slice(0, max);
+  }
+
   /** A model, or null. */
   model(name: string): ModelRef | null {
     if (this.isNull(name)) return null;

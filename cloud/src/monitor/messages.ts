@@ -94,6 +94,15 @@ export interface LogSample {
   lags: Record<string, number>;
 }
 
+/** How the vehicles of a signal set drive, as the learner has found. */
+export interface Clusters {
+  signalSet: string;
+  /** Driving states: mean of each signal, in the order of the set, and windows of rows. */
+  states: { center: number[]; windows: number }[];
+  /** Groups of vehicles: share of time in each driving state, and how many. */
+  clusters: { shares: number[]; vehicles: number }[];
+}
+
 export interface LogState {
   topics: {
     topic: string;
@@ -148,6 +157,7 @@ export interface Snapshot {
   alarms: Alarm[];
   trainings: Training[];
   models: PublishedModel[];
+  clusters: Clusters[];
   /** Names of the signals by id of their set, for labels. */
   signalSets: Record<string, string[]>;
   log: LogState;

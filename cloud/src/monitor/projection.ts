@@ -13,6 +13,7 @@ import {
 } from '@cardan/shared';
 import type { LogRecord } from '@cardan/shared/event-log';
 import { AlarmList } from './alarm-list.ts';
+import { ClusterView } from './cluster-view.ts';
 import { EventFields } from './event-fields.ts';
 import type { Delta, LogState, Summary, VehicleTile } from './messages.ts';
 import { keyOf, ModelHistory } from './model-history.ts';
@@ -47,6 +48,7 @@ export class FleetProjection {
   private readonly vehicles = new Map<string, VehicleView>();
   private readonly alarms = new AlarmList();
   private readonly models = new ModelHistory();
+  private readonly clusters = new ClusterView();
   private readonly signalSets = new Map<string, SignalSet>();
   private readonly deadLetters: LogState['deadLetters'] = [];
   private readonly modelNumbers = new Map<string, number>();
@@ -58,6 +60,7 @@ export class FleetProjection {
   private readonly budget: MemoryBudget;
   private installed = new Map<string, number>();
   private modelsRevision = 0;
+  private clustersRevision = 0;
   /** Who has seen less than this has seen vehicles that are no longer kept. */
   private forgottenRevision = 0;
 
@@ -156,6 +159,7 @@ export class FleetProjection {
     const add = (part: Omit<Delta, 'summary'>) => fields.push(JSON.stringify(part).slice(1, -1));
     const alarms = this.alarms.since(after);
     if (alarms.length > 0 || complete) add({ alarms });
+    if (this.clustersRevision > after || complete) add({ clusters: this.clusters.list() });
     if (this.modelsRevision > after || complete)
       add({ ...this.listModels(), signalSets: this.signalNames() });
     return { json: fields.join(','), complete };
@@ -223,7 +227,9 @@ export class FleetProjection {
     if (topic === 'telemetry') this.takeTelemetry(record.key, record.value, now, live);
     else if (topic === 'predictions') this.takeScores(record.key, record.value, now);
     else if (topic === 'vehicle-events') this.takeVehicleEvent(record.key, recordToEvent(record), now, live);
-    else if (topic === 'signal-sets') {
+    else if (topic === 'clusters') {
+      if (this.clusters.take(recordToEvent(record))) this.clustersRevision = ++this.revision;
+    } else if (topic === 'signal-sets') {
       const set = parseSignalSet(recordToEvent(record).data);
       this.signalSets.set(set.id, set);
       if (this.signalSets.size > SIGNAL_SETS_MAX)

@@ -52,6 +52,7 @@ const RECORDS_BACK: Record<LogTopic, number | undefined> = {
   campaigns: 0,
   rollouts: 0,
   vehicles: 0,
+  clusters: undefined,
   'signal-sets': undefined,
 };
 const LOOK_MS = 1000;

@@ -95,6 +95,26 @@ describe.runIf(wanted)('the page in a browser', () => {
     await page.keyboard.press('Enter');
     await page.locator('#car-head', { hasText: 'car-1' }).waitFor();
 
+    await page.getByText('Nothing learned yet').waitFor();
+    await log.append('clusters', [
+      event(SIGNALS.id, 'io.cardan.clusters.learned', {
+        signalSet: SIGNALS.id,
+        states: [
+          { center: [0, 230, 231], windows: 30 },
+          { center: [104.2, 236, 237], windows: 10 },
+        ],
+        clusters: [
+          { shares: [0.9, 0.1], vehicles: 2 },
+          { shares: [0.3, 0.7], vehicles: 1 },
+        ],
+      }),
+    ]);
+    await page.locator('#clusters td', { hasText: '75 %' }).waitFor();
+    expect(await page.locator('#clusters th').allTextContents()).toEqual(
+      expect.arrayContaining(['Speed', 'Cluster 1: 2 cars', 'Cluster 2: 1 car']),
+    );
+    expect(await page.locator('#clusters tr', { hasText: '104' }).textContent()).toContain('70 %');
+
     await page.locator('#train').click();
     await page.locator('#training-state', { hasText: 'requested' }).waitFor();
 

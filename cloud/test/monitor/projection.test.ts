@@ -368,3 +368,43 @@ describe('bounds', () => {
     expect(fleet.tiles(NOW)).toMatchObject([{ rows: 1, state: 'learning' }]);
   });
 });
+
+describe('how the cars drive', () => {
+  const learned = (windows: number) =>
+    inLog(
+      event(SIGNALS.id, 'io.cardan.clusters.learned', {
+        signalSet: SIGNALS.id,
+        states: [{ center: [50, 230, 231], windows }],
+        clusters: [{ shares: [1], vehicles: 2 }],
+      }),
+    );
+
+  it('is told when it is new, the newest for each signal set', () => {
+    const fleet = projection();
+    fleet.apply('clusters', learned(10), NOW, true);
+    const { revision } = fleet;
+    expect(changes(fleet, 0).clusters).toMatchObject([
+      { states: [{ windows: 10 }], clusters: [{ vehicles: 2 }] },
+    ]);
+    expect(changes(fleet, revision).clusters).toBeUndefined();
+    const assigned = { signalSet: SIGNALS.id, cluster: 0, before: null, shares: [1] };
+    fleet.apply('clusters', inLog(event('a', 'io.cardan.vehicle.cluster-assigned', assigned)), NOW, true);
+    expect(fleet.revision).toBe(revision);
+    fleet.apply('clusters', learned(20), NOW, true);
+    expect(changes(fleet, revision).clusters).toMatchObject([{ states: [{ windows: 20 }] }]);
+  });
+
+  it('stays what it was when an event cannot be read', () => {
+    const fleet = projection();
+    fleet.apply('clusters', learned(10), NOW, true);
+    const broken = { signalSet: SIGNALS.id, states: [{ center: ['x'], windows: 1 }], clusters: [] };
+    fleet.apply(
+      'clusters',
+      inLog(event(SIGNALS.id, 'io.cardan.clusters.learned', broken as never)),
+      NOW,
+      true,
+    );
+    expect(fleet.unreadable.records).toBe(1);
+    expect(changes(fleet, 0).clusters).toMatchObject([{ states: [{ windows: 10 }] }]);
+  });
+});

@@ -1,5 +1,6 @@
 import { startAnomalies } from './anomalies.js';
 import { startCar } from './car.js';
+import { startClusters } from './clusters.js';
 import { startFleet } from './fleet.js';
 import { startHeader } from './header.js';
 import { startLogCharts } from './log-charts.js';
@@ -17,6 +18,7 @@ startAnomalies();
 startCar();
 startTraining();
 startModels();
+startClusters();
 startLogCharts();
 onChange(() => {
   document.body.dataset.phase = store.summary === null ? 'loading' : 'shown';

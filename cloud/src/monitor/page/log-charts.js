@@ -10,6 +10,7 @@ const TOPIC_HUES = {
   'vehicle-events': 'warn',
   models: 'ok',
   campaigns: 'learn',
+  clusters: 'violet',
   'signal-sets': 'off',
   'dead-letters': 'alarm',
 };

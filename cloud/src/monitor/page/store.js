@@ -23,6 +23,7 @@ export const store = {
   alarms: new Map(),
   trainings: [],
   models: [],
+  clusters: [],
   signalSets: {},
   log: null,
   samples: [],
@@ -38,6 +39,7 @@ export const changed = {
   newAlarms: new Set(),
   alarms: false,
   models: false,
+  clusters: false,
   log: false,
   selection: false,
 };
@@ -57,7 +59,13 @@ export function redraw() {
     frame = 0;
     const { selected } = store;
     for (const view of views) view();
-    changed.all = changed.alarms = changed.models = changed.log = changed.selection = false;
+    changed.all =
+      changed.alarms =
+      changed.models =
+      changed.clusters =
+      changed.log =
+      changed.selection =
+        false;
     changed.vehicles.clear();
     changed.newAlarms.clear();
     // A view has chosen a car: those before it have to show that, too.
@@ -118,6 +126,10 @@ function take(message, complete) {
     store.trainings = message.trainings;
     store.signalSets = message.signalSets;
     changed.models = true;
+  }
+  if (message.clusters !== undefined) {
+    store.clusters = message.clusters;
+    changed.clusters = true;
   }
   if (message.log !== undefined) {
     store.log = message.log;
