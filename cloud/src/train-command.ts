@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import {
   CardanError,
   ensureDataDir,
@@ -41,6 +41,7 @@ import { allEvents, catchUp, Training } from './trainer/training.ts';
 interface TrainFlags extends LogFlags, RegistryOptions, SpanOptions {
   config?: string;
   signalSet?: string;
+  thresholdFrom?: 'repairs';
   out?: string;
   checkpoint: string;
   resume?: boolean;
@@ -57,6 +58,12 @@ export function trainCommand(program: Command): void {
     )
     .option('--config <file>', 'a model.yaml: inputs, network, epochs, seed and more')
     .option('--signal-set <id>', 'whose rows; default that of the first row in the span')
+    .addOption(
+      new Option(
+        '--threshold-from <labels>',
+        'choose the alarm threshold by the workshop repairs in the log, and judge by them',
+      ).choices(['repairs']),
+    )
     .option('--out <dir>', 'write the model’s three files there, and publish nothing')
     .option(
       '--checkpoint <file>',
@@ -96,6 +103,7 @@ async function train(flags: TrainFlags, command: Command): Promise<void> {
       registry,
       events: flags.out === undefined,
       repairs: flags.repairs ?? false,
+      thresholdFromRepairs: flags.thresholdFrom === 'repairs',
       seed: config.seed ?? CLOUD_DEFAULTS.trainer.seed,
       hyperParameters: config.hyperParameters,
       onProblem: problemPrinter(),

@@ -64,6 +64,7 @@ export async function reproduce(
     hyperParameters: hyperParametersOf(lineage),
     ...(stream === undefined ? {} : { stream: { settings: stream } }),
     ...(lineage.labels === undefined ? {} : { labels: lineage.labels.offsets }),
+    thresholdFromRepairs: lineage.labels?.threshold ?? false,
     ...(signal === undefined ? {} : { signal }),
   });
   const again = {

@@ -23,7 +23,7 @@ export interface FeatureChoice {
 }
 
 /** What an input is to be, before it is known how it is standardised. */
-export type AskedFeature = Pick<FeatureInput, 'signal' | 'statistic'>;
+export type AskedFeature = Pick<FeatureInput, 'signal' | 'statistic' | 'over'>;
 
 /**
  * Which signals become inputs, and how they are standardised; `asked` names others than the mean of each signal. Signals that hardly were there, or hardly ever

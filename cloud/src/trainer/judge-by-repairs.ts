@@ -1,4 +1,4 @@
-import { Alarm, Scorer, SequenceDeduplicator, type Model } from '@cardan/shared';
+import { Alarm, CardanError, Scorer, SequenceDeduplicator, type AlarmSpec, type Model } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import { telemetryOf } from '../telemetry-record.ts';
 import { readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
@@ -34,13 +34,59 @@ export async function judgeByRepairs(
   times: TimeRange | undefined,
   repairs: ReadonlyMap<string, readonly Repair[]>,
 ): Promise<RepairJudgement> {
+  const [judgement] = await judgeThresholds(log, model, { offsets, times, repairs }, [1]);
+  return judgement!;
+}
+
+/** Thresholds that are tried, by the one that was found without labels: from half of it to four times. */
+const FACTORS = Array.from({ length: 25 }, (_, i) => 2 ** ((i - 8) / 8));
+
+/**
+ * The threshold, by the one of the model, with the best F1 on what was repaired: a repair that an alarm foretold is a
+ * hit, one without an alarm a miss, an alarm that no repair followed a false one. Of equals the highest, which alarms
+ * least. Throws TRAINING_DATA_INSUFFICIENT without a repair to choose by.
+ */
+export async function thresholdByRepairs(
+  log: EventLog,
+  model: Model,
+  labelled: LabelledSpan,
+): Promise<{ factor: number; f1: number; judgement: RepairJudgement }> {
+  const judgements = await judgeThresholds(log, model, labelled, FACTORS);
+  if (judgements[0]!.repairs === 0)
+    throw new CardanError(
+      'TRAINING_DATA_INSUFFICIENT',
+      `No vehicle drove within the ${FORETELL_HOURS} hours before one of its repairs in this span, so that there is nothing to choose a threshold by. Take another span, or leave --threshold-from out.`,
+    );
+  let best = { factor: FACTORS[0]!, f1: -1, judgement: judgements[0]! };
+  for (const [i, judgement] of judgements.entries()) {
+    const { repairs, repairs_foretold: hits, alarms_without_repair: falseAlarms } = judgement;
+    const f1 = (2 * hits) / (2 * hits + falseAlarms + (repairs - hits));
+    if (f1 >= best.f1) best = { factor: FACTORS[i]!, f1, judgement };
+  }
+  return best;
+}
+
+/** Where labels and rows are. */
+export interface LabelledSpan {
+  offsets: OffsetRanges;
+  times: TimeRange | undefined;
+  repairs: ReadonlyMap<string, readonly Repair[]>;
+}
+
+/** One judgement per factor by which the model's threshold is multiplied, all in one pass over the span. */
+async function judgeThresholds(
+  log: EventLog,
+  model: Model,
+  { offsets, times, repairs }: LabelledSpan,
+  factors: readonly number[],
+): Promise<RepairJudgement[]> {
   const duplicates = new SequenceDeduplicator();
   const vehicles = new Map<string, Judged>();
   for await (const { records } of log.read('telemetry', readOptions(offsets)))
     for (const { key, value } of records) {
       const batch = key === null || value === null ? undefined : telemetryOf(value, () => undefined);
       if (key === null || batch?.signalSet !== model.manifest.signalSet.id) continue;
-      const vehicle = vehicles.get(key) ?? new Judged(model, repairs.get(key) ?? []);
+      const vehicle = vehicles.get(key) ?? new Judged(model, repairs.get(key) ?? [], factors);
       vehicles.set(key, vehicle);
       const signals = batch.values.length / batch.times.length;
       for (const [from, to] of duplicates.fresh(key, batch.epoch, batch.firstSequence, batch.times.length))
@@ -50,6 +96,11 @@ export async function judgeByRepairs(
             vehicle.push(time, batch.values, row * signals);
         }
     }
+  return factors.map((_, i) => judgementOf([...vehicles.values()], i));
+}
+
+/** What the alarms at one of the thresholds say. */
+function judgementOf(vehicles: readonly Judged[], threshold: number): RepairJudgement {
   const judgement = {
     repairs: 0,
     repairs_foretold: 0,
@@ -58,15 +109,16 @@ export async function judgeByRepairs(
     alarms_without_repair: 0,
   };
   const leads: number[] = [];
-  for (const vehicle of vehicles.values()) {
-    judgement.alarms += vehicle.alarms.length;
-    judgement.alarms_without_repair += vehicle.alarms.filter(
+  for (const vehicle of vehicles) {
+    const alarms = vehicle.alarms[threshold]!;
+    judgement.alarms += alarms.length;
+    judgement.alarms_without_repair += alarms.filter(
       (time) => !vehicle.repairs.some((repair) => foretells(time, repair)),
     ).length;
     vehicle.repairs.forEach((repair, i) => {
       if (!vehicle.drove.has(i)) return;
       judgement.repairs++;
-      const first = vehicle.alarms.find((time) => foretells(time, repair));
+      const first = alarms.find((time) => foretells(time, repair));
       if (first !== undefined) leads.push((repair.time - first) / HOUR_MS);
     });
   }
@@ -83,23 +135,30 @@ function foretells(alarm: number, { time }: Repair): boolean {
 /** One vehicle, as its own agent would see it. */
 class Judged {
   readonly repairs: readonly Repair[];
-  /** When alarms were raised, in order. */
-  readonly alarms: number[] = [];
+  /** When alarms were raised, in order, per threshold. */
+  readonly alarms: number[][];
   /** Indexes of repairs before which it drove. */
   readonly drove = new Set<number>();
   private readonly scorer: Scorer;
-  private readonly alarm: Alarm;
+  private readonly watching: Alarm[];
 
-  constructor(model: Model, repairs: readonly Repair[]) {
+  constructor(model: Model, repairs: readonly Repair[], factors: readonly number[]) {
     this.repairs = repairs;
     this.scorer = new Scorer(model);
-    this.alarm = new Alarm(model.manifest.alarm);
+    this.alarms = factors.map(() => []);
+    this.watching = factors.map((factor) => new Alarm(scaledAlarm(model.manifest.alarm, factor)));
   }
 
   push(time: number, values: Float32Array, offset: number): void {
-    const { repairs, drove, alarms } = this;
+    const { repairs, drove, alarms, watching } = this;
     for (let i = 0; i < repairs.length; i++) if (foretells(time, repairs[i]!)) drove.add(i);
-    if (this.alarm.push(this.scorer.push(time, values, offset)) === 'raised' && alarms.length < ALARMS_MAX)
-      alarms.push(time);
+    const score = this.scorer.push(time, values, offset);
+    for (let i = 0; i < watching.length; i++)
+      if (watching[i]!.push(score) === 'raised' && alarms[i]!.length < ALARMS_MAX) alarms[i]!.push(time);
   }
+}
+
+/** The same alarm at another threshold. */
+export function scaledAlarm(alarm: AlarmSpec, factor: number): AlarmSpec {
+  return { ...alarm, threshold: factor * alarm.threshold, clearBelow: factor * alarm.clearBelow };
 }

@@ -25,6 +25,8 @@ export interface StreamSettings {
 export interface AskedInput {
   signal: string;
   statistic: Statistic;
+  /** Of a ratio: the signal that it is over. */
+  over?: string;
 }
 
 export const STREAM_SETTINGS: Readonly<StreamSettings> = {
@@ -45,15 +47,19 @@ export function askedInputs(
   { id, signals }: SignalSet,
 ): AskedFeature[] | undefined {
   if (inputs.length === 0) return undefined;
-  return inputs.map(({ signal, statistic }) => {
-    const column = signals.findIndex(({ name }) => name === signal);
-    if (column < 0)
-      throw new CardanError(
-        'CONFIG_INVALID',
-        `inputs: the signal set ${id} has no "${signal}". It has ${signals.map(({ name }) => name).join(', ')}.`,
-      );
-    return { signal: column, statistic };
-  });
+  const column = (name: string) => {
+    const found = signals.findIndex((signal) => signal.name === name);
+    if (found >= 0) return found;
+    throw new CardanError(
+      'CONFIG_INVALID',
+      `inputs: the signal set ${id} has no "${name}". It has ${signals.map((signal) => signal.name).join(', ')}.`,
+    );
+  };
+  return inputs.map(({ signal, statistic, over }) => ({
+    signal: column(signal),
+    statistic,
+    ...(over === undefined ? {} : { over: column(over) }),
+  }));
 }
 
 /** As it goes into a lineage, so that `streamSettingsIn` gives the same. */

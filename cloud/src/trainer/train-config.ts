@@ -137,10 +137,19 @@ function readNetwork(
 
 function readInput(value: unknown, index: number): AskedInput {
   const place = `inputs[${index}]`;
-  const { signal, statistic = 'mean' } = object(value, place, ['signal', 'statistic']);
-  if (typeof signal !== 'string' || signal === '')
-    throw invalid(`${place}.signal must be the name of a signal`);
-  return { signal, statistic: oneOf(statistic, `${place}.statistic`, OF_WINDOW) };
+  const { signal, statistic = 'mean', over } = object(value, place, ['signal', 'statistic', 'over']);
+  const name = (text: unknown, where: string): string => {
+    if (typeof text === 'string' && text !== '') return text;
+    throw invalid(`${where} must be the name of a signal`);
+  };
+  const read: AskedInput = {
+    signal: name(signal, `${place}.signal`),
+    statistic: oneOf(statistic, `${place}.statistic`, OF_WINDOW),
+  };
+  if ((over !== undefined) !== (statistic === 'ratio'))
+    throw invalid(`${place}: a ratio, and nothing else, is over another signal`);
+  if (over !== undefined) read.over = name(over, `${place}.over`);
+  return read;
 }
 
 function object(value: unknown, place: string, names: readonly string[]): Record<string, unknown> {

@@ -22,7 +22,7 @@ import type { EventLog, LogRecord, Offsets } from '@cardan/shared/event-log';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from '../config.ts';
 import type { ModelFiles, RegistryClient } from '../registry-client.ts';
 import { fit, type FitOptions } from './fit.ts';
-import { judgeByRepairs } from './judge-by-repairs.ts';
+import { judgeByRepairs, scaledAlarm, thresholdByRepairs } from './judge-by-repairs.ts';
 import { offsetRanges, readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
 import type { Pace } from './pace.ts';
 import { readRepairs, REPAIRS_TOPIC } from './repairs.ts';
@@ -36,8 +36,9 @@ export interface TrainingOptions {
   events?: boolean;
   /** Train as a stream over the whole span, instead of on the newest rows in memory. */
   stream?: StreamOptions;
-  /** Judge each model by the repairs in the log. */
+  /** Judge each model by the repairs in the log; and, when asked, choose its threshold by them. */
   repairs?: boolean;
+  thresholdFromRepairs?: boolean;
   seed?: number;
   rowsMax?: number;
   hyperParameters?: FitOptions['hyperParameters'];
@@ -147,7 +148,8 @@ export class Training {
       ...(heldBack === undefined ? {} : { heldBack }),
       rowsMax,
     };
-    const labels = this.options.repairs ? await this.repairOffsets() : undefined;
+    const { repairs, thresholdFromRepairs = false } = this.options;
+    const labels = repairs || thresholdFromRepairs ? await this.repairOffsets() : undefined;
     const parent = this.newest.get(name);
     return trainModel(log, {
       query,
@@ -159,6 +161,7 @@ export class Training {
       seed,
       ...(hyperParameters === undefined ? {} : { hyperParameters }),
       ...(labels === undefined ? {} : { labels }),
+      thresholdFromRepairs,
       ...(stream === undefined ? {} : { stream }),
       signal,
       ...(pace === undefined ? {} : { pace }),
@@ -188,7 +191,7 @@ export class Training {
       if (!(error instanceof CardanError) || error.code !== 'TOPIC_UNKNOWN') throw error;
       throw new CardanError(
         'TOPIC_UNKNOWN',
-        `The log has no topic "${REPAIRS_TOPIC}" to judge models by. Bring repairs in (docs/legacy-systems.md), or leave --repairs out.`,
+        `The log has no topic "${REPAIRS_TOPIC}" to judge models by. Bring repairs in (docs/legacy-systems.md), or leave --repairs and --threshold-from out.`,
         { cause: error },
       );
     }
@@ -273,6 +276,8 @@ export interface TrainModelOptions {
   stream?: StreamOptions;
   /** Where in `repairs` the labels are that the model is judged by. */
   labels?: OffsetRanges;
+  /** Whether the labels choose the threshold, too. */
+  thresholdFromRepairs?: boolean;
   signal?: AbortSignal;
   pace?: Pace;
   onData?: (rows: number, vehicles: number, epochs: number) => Promise<void>;
@@ -328,9 +333,19 @@ export async function trainModel(
   manifest.selfTest = selfTestOf(model, seed);
   if (options.labels !== undefined) {
     const { from, to } = readOptions(options.labels);
-    const { vehicles } = await readRepairs(log, { from, to });
-    const judged = await judgeByRepairs(log, model, query.offsets, query.times, vehicles);
-    manifest.metrics = { ...manifest.metrics, ...judged };
+    const { vehicles: repairs } = await readRepairs(log, { from, to });
+    const { offsets, times } = query;
+    if (options.thresholdFromRepairs) {
+      const { factor, f1, judgement } = await thresholdByRepairs(log, model, { offsets, times, repairs });
+      const before = manifest.alarm.threshold;
+      manifest.alarm = scaledAlarm(manifest.alarm, factor);
+      manifest.lineage.labels!.threshold = true;
+      const chosen = { threshold_f1: f1, threshold_without_labels: before };
+      manifest.metrics = { ...manifest.metrics, ...judgement, ...chosen };
+    } else {
+      const judged = await judgeByRepairs(log, model, offsets, times, repairs);
+      manifest.metrics = { ...manifest.metrics, ...judged };
+    }
   }
   model.network?.close?.();
   return { files: { manifest: serializeManifest(manifest), ...files }, manifest };

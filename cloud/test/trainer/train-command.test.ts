@@ -163,6 +163,63 @@ it('a model.yaml says inputs, network, seed and epochs; what is wrong in it is n
   }
 });
 
+it('inputs can be differences over the window and ratios of two signals', async () => {
+  const yaml = config(
+    [
+      'epochs: 2',
+      'inputs:',
+      '  - {signal: a, statistic: difference}',
+      '  - {signal: b, statistic: ratio, over: c}',
+      '  - signal: c',
+    ].join('\n'),
+  );
+  expect((await runCommand(flags('a', '--config', yaml))).code).toBe(0);
+  const { features } = loadModel(files('a')).manifest;
+  expect(features.inputs.map(({ signal, statistic, over }) => [signal, statistic, over])).toEqual([
+    [0, 'difference', undefined],
+    [1, 'ratio', 2],
+    [2, 'mean', undefined],
+  ]);
+  // b is 2 a, and c is 3 a.
+  expect(features.inputs[1]!.center).toBeCloseTo(2 / 3, 1);
+
+  const wrong = await runCommand(flags('a', '--config', config('inputs: [{signal: a, statistic: ratio}]')));
+  expect(wrong.err).toContain('inputs[0]');
+});
+
+it('workshop repairs choose the threshold when asked, and never the weights', async () => {
+  const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
+  try {
+    await log.createTopic('repairs', { partitions: 1 });
+    // Broken for the last four minutes before its repair.
+    for (let first = ROWS; first < ROWS + 250; first += 50)
+      await log.append('telemetry', [drive('v1', first, 50, { broken: true })]);
+    const none = await runCommand(flags('a', '--threshold-from', 'repairs'));
+    expect(none).toMatchObject({ code: 1, err: expect.stringContaining('--threshold-from') as string });
+
+    const line = 'v1,1970-01-01T00:20:00Z,pump,replaced,,';
+    await log.append('repairs', [{ key: null, value: Buffer.from(line), timestamp: 1_200_000 }]);
+    const yaml = config('epochs: 20');
+    expect((await runCommand(flags('plain', '--config', yaml))).code).toBe(0);
+    const { code } = await runCommand(flags('chosen', '--config', yaml, '--threshold-from', 'repairs'));
+    expect(code).toBe(0);
+    expect(files('chosen').weights).toEqual(files('plain').weights);
+    const [plain, chosen] = [parseManifest(files('plain').manifest), parseManifest(files('chosen').manifest)];
+    expect(plain.lineage.labels).toBeUndefined();
+    expect(chosen.lineage.labels).toMatchObject({ topic: 'repairs', threshold: true });
+    expect(chosen.metrics).toMatchObject({
+      threshold_f1: 1,
+      repairs: 1,
+      repairs_foretold: 1,
+      alarms_without_repair: 0,
+      threshold_without_labels: plain.alarm.threshold,
+    });
+    expect(await reproduce(log, files('chosen').manifest, chosen)).toMatchObject({ equal: true });
+  } finally {
+    await log.close();
+  }
+});
+
 function rowsOf(broken: boolean) {
   const values: number[] = [];
   for (let t = 0; t < 300; t++) {

@@ -172,7 +172,12 @@ export interface Lineage {
   rowsExcluded: number;
   duplicatesDropped: number;
   /** What the model was judged by (never trained on): offsets of a topic of labels. */
-  labels?: { topic: string; offsets: Record<string, { from: number; to: number }> };
+  labels?: {
+    topic: string;
+    offsets: Record<string, { from: number; to: number }>;
+    /** They have also chosen the threshold: what they say of the model is then no judgement by others. */
+    threshold?: true;
+  };
   seed: number;
   hyperParameters: Record<string, number | string>;
   codeVersion: string;
@@ -360,7 +365,14 @@ function readHeldBack(fields: JsonFields): HeldBack {
 }
 
 function readLabels(fields: JsonFields): NonNullable<Lineage['labels']> {
-  const labels = { topic: fields.string('topic'), offsets: readOffsets(fields, 'offsets') };
+  const labels: NonNullable<Lineage['labels']> = {
+    topic: fields.string('topic'),
+    offsets: readOffsets(fields, 'offsets'),
+  };
+  if (fields.has('threshold')) {
+    if (fields.value('threshold') !== true) throw invalid('manifest.lineage.labels.threshold must be true');
+    labels.threshold = true;
+  }
   fields.end();
   return labels;
 }
