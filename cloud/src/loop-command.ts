@@ -11,7 +11,7 @@ const COMMANDS = {
 
 /** Whether a command line is about what the loop does; `loop` with anything else behind it is the service. */
 export function isLoopCommand(argv: readonly string[]): boolean {
-  const names = ['status', 'list', 'explain', 'help', ...Object.keys(COMMANDS)];
+  const names = ['status', 'list', 'explain', 'help', '--help', '-h', ...Object.keys(COMMANDS)];
   return argv[2] !== 'loop' || names.includes(argv[3] ?? '');
 }
 

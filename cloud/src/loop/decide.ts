@@ -46,6 +46,11 @@ const HELD_BACK_SEED = 1;
 const HELD_BACK_PART = 0.2;
 /** One vehicle is no judgement. */
 export const HELD_BACK_MIN = 2;
+/**
+ * What came of a drift is given so long before the same champion is looked at again: a rollout takes days, and who said no
+ * is not asked again at once.
+ */
+const SETTLES_MS = 7 * DAY_MS;
 /** With so many rows per vehicle since the onset the change itself is enough to learn from. */
 const ROWS_PER_VEHICLE_MIN = 600;
 
@@ -136,6 +141,13 @@ function reasonFor(
   const champion = state.champion(set.signalSet);
   // The first model is the trainer's; and of fewer vehicles none could be held back.
   if (champion === undefined || set.vehicles.length < VEHICLES_MIN || set.newest === null) return undefined;
+  const isSettling = [...state.proposals.values()].some(
+    (proposal) =>
+      (proposal.status === 'rolling out' || proposal.status === 'rejected') &&
+      same(champion.manifest, proposal.champion) &&
+      now - proposal.changedAt < SETTLES_MS,
+  );
+  if (isSettling) return undefined;
   const all = { from: null, to: null };
   if (trigger === 'drift') {
     const drift = state.drifts.get(set.signalSet)?.data;
