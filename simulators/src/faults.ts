@@ -47,7 +47,7 @@ export const STUCK_SIGNAL_DEFAULT = 'MassAirFlow';
  *
  * - coolant-leak: half of the coolant is gone; the radiator gets rid of an eighth of its heat, the fan runs
  * - thermostat-stuck-open: it stands open by 30 % of its way
- * - bearing-wear: an engine shakes about half more than a sound one, a wheel's hub about twice as much
+ * - bearing-wear: an engine shakes about twice as much as a sound one, a wheel's hub more than that
  * - battery-cell: one of six cells has lost half of its voltage, 1.15 V
  * - slow-puncture: the tyre has lost 17 % of its air, a quarter of its gauge pressure; laws on tyre pressure monitors
  *   (UN R141) ask for a warning at a fifth
