@@ -69,6 +69,22 @@ describe('ADWIN', () => {
     expect(adwin.mean).toBeCloseTo(5, 0);
   });
 
+  it('takes columns of blocks as it takes values one by one', () => {
+    const [columns, values] = [new Adwin(), new Adwin()];
+    const numbers = stream(9);
+    numbers[77] = Number.NaN;
+    let [changes, expected] = [0, 0];
+    for (let from = 0, rows = 1; from < numbers.length; from += rows, rows = (rows % 50) + 7) {
+      const part = numbers.slice(from, from + rows);
+      const block = Float64Array.from(part.flatMap((value) => [0, value, 1]));
+      changes += columns.updateColumn(block, 3, 1);
+      for (const value of part) if (values.update(value)) expected++;
+    }
+    expect(changes).toBe(expected);
+    expect(changes).toBeGreaterThan(0);
+    expect(columns.state()).toEqual(values.state());
+  });
+
   it('refuses options that make no sense', () => {
     expect(() => new Adwin({ delta: 0 })).toThrow(RangeError);
     expect(() => new Adwin({ clock: 0 })).toThrow(RangeError);
