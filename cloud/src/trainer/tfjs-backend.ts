@@ -9,8 +9,6 @@ const NATIVE_PACKAGE = '@tensorflow/tfjs-node';
 
 /** Makes a backend ready to be used. Throws TFJS_UNAVAILABLE, saying why it cannot be had here. */
 export async function openBackend(name: TfjsBackend): Promise<void> {
-  // No advertisement of the native library on the first operation.
-  tf.enableProdMode();
   try {
     if (name === 'tensorflow') requireNative();
     if (name === 'wasm') await import('@tensorflow/tfjs-backend-wasm');

@@ -22,6 +22,8 @@ export interface TfjsEngineOptions {
  * Throws MODEL_INVALID, TFJS_UNAVAILABLE.
  */
 export async function openTfjsEngine({ topology, backend }: TfjsEngineOptions): Promise<NetworkEngine> {
+  // No advertisement of the native library on the first operation.
+  tf.enableProdMode();
   const chosen = await chooseBackend(await initialFiles(topology, new SeededRandom(0)), backend);
   const model = await build(topology);
   const multiplyAdds = multiplyAddsOf(model);

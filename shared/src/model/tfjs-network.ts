@@ -8,6 +8,7 @@ import type { Network } from './dense.ts';
  * beside the agent.
  */
 interface Tensorflow {
+  enableProdMode(): void;
   getBackend(): string;
   setBackend(name: string): Promise<boolean>;
   tidy<T>(run: () => T): T;
@@ -91,6 +92,8 @@ export function enginesHere(): string[] {
 async function tensorflow(importPackage: (name: string) => Promise<unknown>): Promise<Tensorflow> {
   try {
     const tf = (await importPackage(PACKAGE)) as Tensorflow;
+    // No advertisement of its native library in the car's log.
+    tf.enableProdMode();
     await tf.setBackend(BACKEND);
     return tf;
   } catch (cause) {
