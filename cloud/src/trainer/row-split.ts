@@ -3,6 +3,8 @@ import type { VehicleRows } from './log-rows.ts';
 
 /** Two vehicles differ more than either says of itself: they are split by time. */
 const VEHICLES_MIN = 3;
+/** With fewer held back nobody can tell which of them is the odd one (see `calibrate`); but never more than half. */
+const HELD_BACK_MIN = 8;
 
 /**
  * Which rows of a span are trained on, and which are held back for the threshold: by vehicle, drawn by a seeded hash of
@@ -22,7 +24,8 @@ export class RowSplit {
     sample: readonly VehicleRows[],
     { seed, part }: { seed: number; part: number },
   ) {
-    const drawn = { seed, part: partFor(vehicles, seed, part, 1) };
+    const least = Math.max(1, Math.min(HELD_BACK_MIN, vehicles.length >> 1));
+    const drawn = { seed, part: partFor(vehicles, seed, part, least) };
     const heldBack = vehicles.filter((vehicle) => isHeldBack(vehicle, drawn));
     if (vehicles.length >= VEHICLES_MIN && heldBack.length < vehicles.length) {
       this.heldBack = new Set(heldBack);

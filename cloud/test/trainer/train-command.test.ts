@@ -199,7 +199,8 @@ it('workshop repairs choose the threshold when asked, and never the weights', as
 
     const line = 'v1,1970-01-01T00:20:00Z,pump,replaced,,';
     await log.append('repairs', [{ key: null, value: Buffer.from(line), timestamp: 1_200_000 }]);
-    const yaml = config('epochs: 20');
+    // With this seed v1 is not held back, so that its fault is not taken for normal.
+    const yaml = config('epochs: 20\nseed: 2');
     expect((await runCommand(flags('plain', '--config', yaml))).code).toBe(0);
     const { code } = await runCommand(flags('chosen', '--config', yaml, '--threshold-from', 'repairs'));
     expect(code).toBe(0);
