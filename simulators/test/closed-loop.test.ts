@@ -9,6 +9,7 @@ import {
   ensureLogTopics,
   eventToRecord,
   isEvent,
+  parseManifest,
   recordToEvent,
   signalSet,
   type CloudEvent,
@@ -178,7 +179,7 @@ test(
       judged: { verdict: 'good' },
     });
     // It learned from the onset on, without the cars that it was judged on.
-    const manifest = JSON.parse((await client.manifest({ name: NAME, version: '2' })).toString('utf8'));
+    const manifest = parseManifest(await client.manifest({ name: NAME, version: '2' }));
     expect(manifest.lineage.heldBack).toEqual(proposal!.heldBack);
     const cars = Array.from({ length: CARS }, (_, car) => `car-${car}`);
     const out = cars.filter((car) => isHeldBack(car, proposal!.heldBack));

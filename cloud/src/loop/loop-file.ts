@@ -17,7 +17,7 @@ import {
 export const EVIDENCE_TOPICS = ['predictions', 'telemetry'] as const;
 export type EvidenceTopic = (typeof EVIDENCE_TOPICS)[number];
 
-const VERSION = 1;
+const VERSION = 2;
 /** Of each signal set and model: some days of a small fleet, and one trip of each vehicle of a large one's sample. */
 export const SCORE_TRIPS_MAX = 1024;
 /** Only the newest are compared with the training. */
@@ -33,12 +33,12 @@ const SCHEMA = `
     n INTEGER PRIMARY KEY, signal_set TEXT NOT NULL, model TEXT NOT NULL, version TEXT NOT NULL, vehicle TEXT NOT NULL,
     first REAL NOT NULL, last REAL NOT NULL, rows INTEGER NOT NULL, level REAL NOT NULL, alarmed REAL NOT NULL
   );
-  CREATE INDEX score_trips_of ON score_trips (signal_set, model, version, n);
+  CREATE INDEX score_trips_of ON score_trips (signal_set, last);
   CREATE TABLE signal_trips (
     n INTEGER PRIMARY KEY, signal_set TEXT NOT NULL, vehicle TEXT NOT NULL,
     first REAL NOT NULL, last REAL NOT NULL, rows INTEGER NOT NULL, counts BLOB NOT NULL
   );
-  CREATE INDEX signal_trips_of ON signal_trips (signal_set, n);
+  CREATE INDEX signal_trips_of ON signal_trips (signal_set, last);
   CREATE TABLE bins (signal_set TEXT PRIMARY KEY, edges TEXT NOT NULL) WITHOUT ROWID;`;
 
 /**
@@ -103,11 +103,14 @@ export class LoopFile {
     });
   }
 
-  /** Trips that a model scored, in the order in which they ended; the newest ones. */
+  /**
+   * Trips that a model scored, in the order in which they were driven, not in that in which they came: what is read anew
+   * comes partition by partition. The newest ones.
+   */
   scoreTrips(signalSet: string, model: { name: string; version: string }): ScoreTrip[] {
     return this.all<ScoreTrip>(
       `SELECT vehicle, first, last, rows, level, alarmed FROM score_trips
-       WHERE signal_set = ? AND model = ? AND version = ? ORDER BY n DESC LIMIT ?`,
+       WHERE signal_set = ? AND model = ? AND version = ? ORDER BY last DESC, vehicle DESC LIMIT ?`,
       signalSet,
       model.name,
       model.version,
@@ -115,11 +118,11 @@ export class LoopFile {
     ).reverse();
   }
 
-  /** The newest trips whose values were counted, in the order in which they ended. */
+  /** The newest trips whose values were counted, in the order in which they were driven. */
   signalTrips(signalSet: string): SignalTrip[] {
     return this.all<Omit<SignalTrip, 'counts'> & { counts: Buffer }>(
       `SELECT vehicle, first, last, rows, counts FROM signal_trips
-       WHERE signal_set = ? ORDER BY n DESC LIMIT ?`,
+       WHERE signal_set = ? ORDER BY last DESC, vehicle DESC LIMIT ?`,
       signalSet,
       SIGNAL_TRIPS_MAX,
     )
@@ -178,9 +181,9 @@ export class LoopFile {
       ...[signalSet, model, version, vehicle, first, last, rows, level, alarmed],
     );
     this.run(
-      `DELETE FROM score_trips WHERE signal_set = ? AND n <= (
-         SELECT n FROM score_trips WHERE signal_set = ? ORDER BY n DESC LIMIT 1 OFFSET ?)`,
-      ...[signalSet, signalSet, SCORE_TRIPS_MAX],
+      `DELETE FROM score_trips WHERE signal_set = ? AND last < (
+         SELECT last FROM score_trips WHERE signal_set = ? ORDER BY last DESC LIMIT 1 OFFSET ?)`,
+      ...[signalSet, signalSet, SCORE_TRIPS_MAX - 1],
     );
   }
 
@@ -228,9 +231,9 @@ export class LoopFile {
       ...[signalSet, vehicle, first, last, rows, bytesOf(counts)],
     );
     this.run(
-      `DELETE FROM signal_trips WHERE signal_set = ? AND n <= (
-         SELECT n FROM signal_trips WHERE signal_set = ? ORDER BY n DESC LIMIT 1 OFFSET ?)`,
-      ...[signalSet, signalSet, SIGNAL_TRIPS_MAX],
+      `DELETE FROM signal_trips WHERE signal_set = ? AND last < (
+         SELECT last FROM signal_trips WHERE signal_set = ? ORDER BY last DESC LIMIT 1 OFFSET ?)`,
+      ...[signalSet, signalSet, SIGNAL_TRIPS_MAX - 1],
     );
   }
 
