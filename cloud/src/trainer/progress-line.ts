@@ -14,7 +14,7 @@ export class ProgressLine {
   private epoch = -1;
   private begun = 0;
   private written = -Infinity;
-  /** Records a second of the passes that count for the time left. */
+  /** Whether the cursor stands behind a line. */
   private open = false;
 
   constructor(out: NodeJS.WriteStream = process.stderr, now: () => number = () => performance.now()) {
@@ -22,16 +22,13 @@ export class ProgressLine {
     this.now = now;
   }
 
-  /** The first call of each pass writes a line; then it is a matter of time. */
+  /** The first call of the survey and of an epoch writes a line; then it is a matter of time. */
   show(progress: StreamProgress): void {
     const now = this.now();
-    const first = progress.epoch !== this.epoch;
-    if (first) {
-      this.epoch = progress.epoch;
-      this.begun = now;
-    }
-    const every = this.out.isTTY ? TERMINAL_MS : FILE_MS;
-    if (!first && now - this.written < every && progress.recordsLeft > 0) return;
+    const first = this.epoch < 0 || (this.epoch === 0 && progress.epoch > 0);
+    if (progress.epoch !== this.epoch) this.begun = now;
+    this.epoch = progress.epoch;
+    if (!first && now - this.written < (this.out.isTTY ? TERMINAL_MS : FILE_MS)) return;
     this.written = now;
     const line = progressText(progress, (now - this.begun) / 1000);
     // Back to the beginning of the line, and away with what is behind the new text.
@@ -48,26 +45,21 @@ export class ProgressLine {
 
 /** `seconds`: since this pass began. */
 export function progressText(
-  { epoch, epochs, rows, records, recordsLeft, loss }: StreamProgress,
+  { epoch, epochs, rows, rowsExpected, records, recordsLeft, loss }: StreamProgress,
   seconds: number,
 ): string {
-  const read = records - recordsLeft;
   const pass = epoch === 0 ? 'survey' : `epoch ${epoch} of ${epochs}`;
-  const passesLeft = epoch === 0 ? epochs : epochs - epoch;
-  const perRecord = seconds / Math.max(1, read);
-  const left = perRecord * (recordsLeft + passesLeft * records);
+  // Rows wait to be mixed, so that an epoch goes on when all records have been read.
+  const done = epoch === 0 ? 1 - recordsLeft / Math.max(1, records) : Math.min(1, rows / rowsExpected);
+  const left = (seconds / Math.max(done, 1e-9)) * (1 - done + epochs - epoch);
   return [
-    `${pass.padEnd(14)} ${percent(read, records)}`,
+    `${pass.padEnd(14)} ${`${Math.floor(100 * done)} %`.padStart(5)}`,
     `${Math.round(rows / Math.max(seconds, 1e-3)).toLocaleString('en')} rows/s`,
     ...(Number.isNaN(loss) ? [] : [`loss ${loss.toPrecision(4)}`]),
     // Of the survey nobody knows yet how long an epoch takes.
-    ...(epoch === 0 || read === 0 ? [] : [`${duration(left)} left`]),
+    ...(epoch === 0 || done === 0 ? [] : [`${duration(left)} left`]),
     `lag ${recordsLeft.toLocaleString('en')} records`,
   ].join(' · ');
-}
-
-function percent(part: number, all: number): string {
-  return `${Math.floor((100 * part) / Math.max(1, all))} %`.padStart(5);
 }
 
 function duration(seconds: number): string {

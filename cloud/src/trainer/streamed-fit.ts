@@ -48,6 +48,8 @@ export interface StreamProgress {
   epochs: number;
   /** Of this pass over the span: rows, and the records that are still to be read, of all. */
   rows: number;
+  /** About how many an epoch has; 0 in the survey. */
+  rowsExpected: number;
   recordsLeft: number;
   records: number;
   /** Mean of the epoch so far; NaN in the survey. */
@@ -221,6 +223,7 @@ async function survey(
       epoch: 0,
       epochs: settings.epochs,
       rows: signalSurvey.rows,
+      rowsExpected: 0,
       recordsLeft: records - read,
       records,
       loss: Number.NaN,
@@ -325,6 +328,7 @@ async function train(
         epoch,
         epochs,
         rows,
+        rowsExpected: rowsTrained,
         recordsLeft: records - recordsRead,
         records,
         loss: blocks > done ? checkLoss(lossSum / rows, rate()) : Number.NaN,
