@@ -3,6 +3,8 @@ import type { StreamProgress } from './streamed-fit.ts';
 /** On a terminal the line is drawn anew this often; elsewhere a new one is written. */
 const TERMINAL_MS = 200;
 const FILE_MS = 5000;
+/** Before that a pass says nothing of its rate. */
+const RATE_SECONDS = 0.5;
 
 /**
  * What a training is doing, on one line: the pass over the log, rows a second, the loss, the time that is left of all
@@ -54,10 +56,10 @@ export function progressText(
   const left = (seconds / Math.max(done, 1e-9)) * (1 - done + epochs - epoch);
   return [
     `${pass.padEnd(14)} ${`${Math.floor(100 * done)} %`.padStart(5)}`,
-    `${Math.round(rows / Math.max(seconds, 1e-3)).toLocaleString('en')} rows/s`,
+    ...(seconds < RATE_SECONDS ? [] : [`${Math.round(rows / seconds).toLocaleString('en')} rows/s`]),
     ...(Number.isNaN(loss) ? [] : [`loss ${loss.toPrecision(4)}`]),
     // Of the survey nobody knows yet how long an epoch takes.
-    ...(epoch === 0 || done === 0 ? [] : [`${duration(left)} left`]),
+    ...(epoch === 0 || done === 0 || seconds < RATE_SECONDS ? [] : [`${duration(left)} left`]),
     `lag ${recordsLeft.toLocaleString('en')} records`,
   ].join(' · ');
 }

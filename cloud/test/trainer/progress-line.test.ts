@@ -19,7 +19,9 @@ it('says the pass, rows a second, the loss, the time that is left of all passes,
   expect(progressText({ ...HALF, epoch: 0, loss: Number.NaN }, 10)).toBe(
     'survey          40 % · 5,000 rows/s · lag 1,200 records',
   );
-  expect(progressText({ ...HALF, epochs: 400 }, 100)).toContain('22.2 h left');
+  expect(progressText({ ...HALF, epochs: 400 }, 100)).toContain('22.1 h left');
+  // Of the first moments nothing follows.
+  expect(progressText(HALF, 0.01)).toBe('epoch 2 of 4    50 % · loss 0.1235 · lag 1,200 records');
 });
 
 function recorded(isTTY: boolean) {
@@ -32,7 +34,7 @@ function recorded(isTTY: boolean) {
 it('is a line now and then in a file, and one line that is drawn anew on a terminal', () => {
   const file = recorded(false);
   file.line.show({ ...HALF, epoch: 0, loss: Number.NaN });
-  for (const _ of Array(100)) file.line.show({ ...HALF, recordsLeft: 0 });
+  for (let i = 0; i < 100; i++) file.line.show({ ...HALF, recordsLeft: 0 });
   expect(file.text().trim().split('\n')).toHaveLength(2);
   file.pass(5000);
   file.line.show({ ...HALF, epoch: 3 });
