@@ -61,6 +61,19 @@ export class Adwin {
   private readonly recent: Float64Array;
   private filled = 0;
   private full: number;
+  /**
+   * What the last look at all cuts up to the newest of a size has shown, per size from `knownFrom` on: see `mustCut`.
+   * Sizes below change at every look.
+   */
+  private readonly known: {
+    valid: boolean;
+    n: number;
+    sum: number;
+    mean: number;
+    worst: number;
+    reach: number;
+  }[];
+  private readonly knownFrom: number;
   /** What moves up to the next size, by turns. */
   private readonly moving: { sums: Float64Array; squares: Float64Array }[];
 
@@ -79,6 +92,10 @@ export class Adwin {
     this.squares = new Float64Array(LEVELS * bucketsMax);
     this.recent = new Float64Array(bucketsMax + clock);
     this.full = clock;
+    this.knownFrom = Math.ceil(Math.log2(2 * clock));
+    this.known = Array.from({ length: LEVELS }, () => ({
+      ...{ valid: false, n: 0, sum: 0, mean: 0, worst: 0, reach: 0 },
+    }));
     this.moving = [0, 1].map(() => ({
       sums: new Float64Array(bucketsMax + clock),
       squares: new Float64Array(bucketsMax + clock),
@@ -219,6 +236,7 @@ export class Adwin {
         squares[i] = this.squares[base + i]!;
       }
       const count = there + pairs;
+      this.known[level]!.valid = false;
       pairs = count <= bucketsMax ? 0 : (count - bucketsMax + 1) >> 1;
       const last = level === LEVELS - 1;
       const next = this.moving[level & 1]!;
@@ -234,6 +252,7 @@ export class Adwin {
         this.squares[to] = squares[i]!;
       }
       if (last && pairs > 0) {
+        for (const known of this.known) known.valid = false;
         this.recount();
         break;
       }
@@ -252,30 +271,65 @@ export class Adwin {
     return changed;
   }
 
+  /**
+   * Whether there is such a place. Most are not looked at: with m the window's mean, a cut is surely refused while
+   *   |u0 − n0 m| ≤ σ √(2 δ' n0 n1 / n).
+   * n1 / n and δ' only grow as values come, and the left side grows at most by n0 |m − m'| when the mean was m' at an
+   * earlier look. So when then all cuts up to n0 = N were refused with `worst` in place of σ, they still are while
+   *   worst + |m − m'| / reach ≤ σ, where reach = √(2 δ' (n − N) / (n N)) as it was then.
+   */
   private mustCut(): boolean {
-    const { counts, n, total } = this;
+    const { counts, n, total, known, knownFrom } = this;
     const { delta, sideMin, bucketsMax } = this.options;
     const variance = Math.max(0, this.spread / n);
+    const deviation = QUICK * Math.sqrt(variance);
+    const mean = total / n;
     const logarithm = Math.log((2 * Math.log(n)) / delta);
     const quick = QUICK * 2 * variance * logarithm * n;
     let n0 = 0;
     let u0 = 0;
-    for (let level = this.levels - 1, size = 2 ** level; level >= 0; level--, size /= 2) {
+    let worst = 0;
+    let level = this.levels - 1;
+    for (let from = knownFrom; from <= level; from++) {
+      const before = known[from]!;
+      if (!before.valid) continue;
+      const now = before.worst + Math.abs(mean - before.mean) / before.reach;
+      if (!(now < deviation)) continue;
+      n0 = before.n;
+      u0 = before.sum;
+      worst = now;
+      level = from - 1;
+      break;
+    }
+    for (let size = 2 ** level; level >= 0; level--, size /= 2) {
       const sums = level === 0 ? this.recent : this.sums;
       const begin = level * bucketsMax;
       // Behind the newest bucket of all there is no other side.
       const end = begin + counts[level]! - (level === 0 ? 1 : 0);
+      let most = 0;
       for (let at = begin; at < end; at++) {
         u0 += sums[at]!;
         n0 += size;
         const n1 = n - n0;
         const off = u0 * n - total * n0;
-        if (off * off <= quick * n0 * n1 || n0 < sideMin || n1 < sideMin) continue;
+        const square = off * off;
+        const sides = n0 * n1;
+        if (level >= knownFrom) most = Math.max(most, square / sides);
+        if (square <= quick * sides || n0 < sideMin || n1 < sideMin) continue;
         const difference = Math.abs(u0 / n0 - (total - u0) / n1);
         const parts = 1 / (n0 - sideMin + 1) + 1 / (n1 - sideMin + 1);
         const bound = Math.sqrt(2 * parts * variance * logarithm) + (2 / 3) * logarithm * parts;
         if (difference > bound) return true;
       }
+      if (level < knownFrom) continue;
+      worst = Math.max(worst, Math.sqrt(most / (2 * logarithm * n)));
+      const now = known[level]!;
+      now.valid = true;
+      now.n = n0;
+      now.sum = u0;
+      now.mean = mean;
+      now.worst = worst;
+      now.reach = Math.sqrt((2 * logarithm * (n - n0)) / (n * n0));
     }
     return false;
   }
@@ -294,6 +348,7 @@ export class Adwin {
       squares.copyWithin(base, base + 1, base + 1 + count);
     }
     while (this.levels > 1 && counts[this.levels - 1] === 0) this.levels--;
+    for (const known of this.known) known.valid = false;
     this.recount();
   }
 
