@@ -214,49 +214,56 @@ export class Adwin {
 
   /** Two of the oldest of a size become one of the next, while there are too many. How many single values are left. */
   private moveUp(filled: number, bucketsMax: number): number {
-    const { recent, counts } = this;
+    const { recent, counts, known, sums: allSums, squares: allSquares } = this;
     if (filled <= bucketsMax) return filled;
     let pairs = (filled - bucketsMax + 1) >> 1;
-    let { sums, squares } = this.moving[0]!;
+    let sums = this.moving[0]!.sums;
+    let squares = this.moving[0]!.squares;
+    let otherSums = this.moving[1]!.sums;
+    let otherSquares = this.moving[1]!.squares;
     let there = counts[1]!;
-    for (let j = 0, i = 0; j < pairs; j++, i += 2) {
-      const [a, b] = [recent[i]!, recent[i + 1]!];
-      const difference = a - b;
-      sums[there + j] = a + b;
-      squares[there + j] = difference * difference * 0.5;
+    for (let to = there, i = 0; i < 2 * pairs; i += 2, to++) {
+      const a = recent[i]!;
+      const b = recent[i + 1]!;
+      sums[to] = a + b;
+      squares[to] = (a - b) * (a - b) * 0.5;
     }
     const left = filled - 2 * pairs;
-    for (let i = 0; i < left; i++) recent[i] = recent[2 * pairs + i]!;
+    for (let i = 0, from = 2 * pairs; i < left; i++, from++) recent[i] = recent[from]!;
     // Both buckets of a pair have the same number of values, so no division is needed: times half of 1 / number.
     for (let level = 1, half = 0.25; pairs > 0; level++, half /= 2) {
       if (level === this.levels) this.levels++;
       const base = level * bucketsMax;
       for (let i = 0; i < there; i++) {
-        sums[i] = this.sums[base + i]!;
-        squares[i] = this.squares[base + i]!;
+        sums[i] = allSums[base + i]!;
+        squares[i] = allSquares[base + i]!;
       }
       const count = there + pairs;
-      this.known[level]!.valid = false;
+      known[level]!.valid = false;
       pairs = count <= bucketsMax ? 0 : (count - bucketsMax + 1) >> 1;
       const last = level === LEVELS - 1;
-      const next = this.moving[level & 1]!;
       there = last ? 0 : counts[level + 1]!;
-      for (let j = 0, i = 0; j < pairs; j++, i += 2) {
-        const difference = sums[i]! - sums[i + 1]!;
-        next.sums[there + j] = sums[i]! + sums[i + 1]!;
-        next.squares[there + j] = squares[i]! + squares[i + 1]! + difference * difference * half;
+      for (let to = there, i = 0; i < 2 * pairs; i += 2, to++) {
+        const a = sums[i]!;
+        const b = sums[i + 1]!;
+        otherSums[to] = a + b;
+        otherSquares[to] = squares[i]! + squares[i + 1]! + (a - b) * (a - b) * half;
       }
       counts[level] = count - 2 * pairs;
       for (let i = 2 * pairs, to = base; i < count; i++, to++) {
-        this.sums[to] = sums[i]!;
-        this.squares[to] = squares[i]!;
+        allSums[to] = sums[i]!;
+        allSquares[to] = squares[i]!;
       }
       if (last && pairs > 0) {
-        for (const known of this.known) known.valid = false;
+        for (const before of known) before.valid = false;
         this.recount();
         break;
       }
-      ({ sums, squares } = next);
+      const [turnSums, turnSquares] = [sums, squares];
+      sums = otherSums;
+      squares = otherSquares;
+      otherSums = turnSums;
+      otherSquares = turnSquares;
     }
     return left;
   }
