@@ -22,7 +22,7 @@ export function predictorModel(kind: 'default' | 'article'): Model {
     kernel: Float32Array.from({ length: sizes[i]! * units }, () => random() / Math.sqrt(sizes[i]!)),
     bias: Float32Array.from({ length: units }, () => random() / 10),
   }));
-  const { windowRows, smoothingRows, clip, raiseAfterRows, clearAfterRows } = HYPER_PARAMETERS;
+  const { windowRows, smoothingRows, shiftRows, clip, raiseAfterRows, clearAfterRows } = HYPER_PARAMETERS;
   const ones = inputs.map(() => 1);
   const zeros = inputs.map(() => 0);
   const file = { sha256: '', length: 1 };
@@ -36,7 +36,15 @@ export function predictorModel(kind: 'default' | 'article'): Model {
       signalSet: signalSet(inputs.map((_, i) => ({ name: `s${i}`, unit: '' }))),
       engine: 'dense',
       features: { windowRows, gapMs: 5000, inputs, clip },
-      score: { smoothingRows, residualCenter: zeros, residualScale: ones },
+      score: {
+        smoothingRows,
+        residualCenter: zeros,
+        residualScale: ones,
+        // As the trainer has it by default; the article's network is scored by its residuals alone.
+        ...(kind === 'article'
+          ? {}
+          : { shift: { smoothingRows: shiftRows, center: zeros, scale: ones, weight: 1 } }),
+      },
       alarm: { threshold: 4, raiseAfterRows, clearBelow: 3, clearAfterRows },
       files: { 'model.json': file, 'weights.bin': file },
       lineage: {

@@ -29,6 +29,7 @@ export class FeatureExtractor {
   private readonly placeOfInput: Int32Array;
   /** Per used column whether anything of the whole window is asked for, and more than mean and deviation. */
   private readonly summarised: Uint8Array;
+  private readonly deviated: Uint8Array;
   private readonly sloped: Uint8Array;
   private readonly ranged: Uint8Array;
   private readonly center: Float64Array;
@@ -70,6 +71,7 @@ export class FeatureExtractor {
     this.summarised = Uint8Array.from(this.columns, (column) =>
       Number(asked(column, MEAN, DEVIATION, SLOPE, MIN, MAX, RANGE) || inRatio.has(column)),
     );
+    this.deviated = Uint8Array.from(this.columns, (column) => Number(asked(column, DEVIATION)));
     this.sloped = Uint8Array.from(this.columns, (column) => Number(asked(column, SLOPE)));
     this.ranged = Uint8Array.from(this.columns, (column) => Number(asked(column, MIN, MAX, RANGE)));
     const lagged = inputs.filter(({ statistic }) => statistic === 'value');
@@ -149,17 +151,23 @@ export class FeatureExtractor {
     }
     // Without a value there is no mean, with only one no deviation: NaN.
     const mean = sum / seen;
+    const place = column * STATISTICS.length;
+    this.statistics[place + MEAN] = mean;
+    if (this.deviated[column] === 1) this.statistics[place + DEVIATION] = this.deviation(column, mean, seen);
+    if (this.sloped[column] === 1) this.statistics[place + SLOPE] = this.slope(column, mean);
+    if (this.ranged[column] === 1) this.extremes(column);
+  }
+
+  private deviation(column: number, mean: number, seen: number): number {
+    const { ring, next, windowRows } = this;
+    const begin = column * windowRows;
     let squares = 0;
     for (let k = 0, i = next; k < windowRows; k++) {
       const off = ring[begin + i]! - mean;
       if (Number.isFinite(off)) squares += off * off;
       i = i + 1 === windowRows ? 0 : i + 1;
     }
-    const place = column * STATISTICS.length;
-    this.statistics[place + MEAN] = mean;
-    this.statistics[place + DEVIATION] = seen > 1 ? Math.sqrt(squares / seen) : Number.NaN;
-    if (this.sloped[column] === 1) this.statistics[place + SLOPE] = this.slope(column, mean);
-    if (this.ranged[column] === 1) this.extremes(column);
+    return seen > 1 ? Math.sqrt(squares / seen) : Number.NaN;
   }
 
   /** Σ (k − k̄)(v − v̄) / Σ (k − k̄)² over the rows k whose value v was seen; NaN with fewer than two. */
