@@ -47,7 +47,7 @@ export class MovingMean {
   advance(): void {
     const row = this.rowViews[this.next]!;
     let sum = 0;
-    for (let i = 0; i < row.length; i++) sum += row[i]!;
+    for (const value of row) sum += value;
     // Infinities of both signs look like a hole, which only takes longer.
     this.holed[this.next] = Number.isNaN(sum) ? 1 : 0;
     this.next = this.next + 1 === this.rows ? 0 : this.next + 1;
