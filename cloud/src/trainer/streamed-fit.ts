@@ -103,6 +103,8 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
   const parameters = { ...STREAM_HYPER_PARAMETERS, ...options.hyperParameters };
   const turns = new Turns(signal);
   const signals = signalSet.signals.length;
+  // Before the log is read: what is wrong in a configuration is said at once.
+  const asked = askedInputs(settings, signalSet);
   const alarms = await readAlarms(log, query.eventOffsets);
   const seen = await survey(log, options, alarms);
   const split = new RowSplit([...seen.vehicles.keys()].sort(), seen.sample, {
@@ -113,7 +115,6 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
   if (training.length === 0 || heldBack.length === 0) throw insufficient(seen.rows);
 
   const gapMs = gapOf(seen.sample);
-  const asked = askedInputs(settings, signalSet);
   const choice = await chooseInputs(training, signals, gapMs, parameters, turns, asked);
   const features: FeatureSpec = {
     windowRows: parameters.windowRows,
