@@ -67,23 +67,21 @@ const scores: fc.Arbitrary<ScoreBatch> = fc.integer({ min: 1, max: 60 }).chain((
 /** Some of the rows, with as many signals each; undefined for none. */
 function contributions(rowsMax: number): fc.Arbitrary<ScoreBatch['contributions']> {
   const indexes = fc.uniqueArray(fc.nat({ max: rowsMax - 1 }), { maxLength: rowsMax });
-  return fc
-    .tuple(indexes, fc.integer({ min: 1, max: 3 }))
-    .chain(([rows, signals]) =>
-      fc
-        .tuple(
-          fc.array(fc.nat({ max: 499 }), {
-            minLength: rows.length * signals,
-            maxLength: rows.length * signals,
-          }),
-          floats(rows.length * signals),
-        )
-        .map(([named, parts]) =>
-          rows.length === 0
-            ? undefined
-            : { rows: Uint32Array.from(rows).sort(), signals: Uint32Array.from(named), parts },
-        ),
-    );
+  return fc.tuple(indexes, fc.integer({ min: 1, max: 3 })).chain(([rows, signals]) =>
+    fc
+      .tuple(
+        fc.array(fc.nat({ max: 499 }), {
+          minLength: rows.length * signals,
+          maxLength: rows.length * signals,
+        }),
+        floats(rows.length * signals),
+      )
+      .map(([named, parts]) =>
+        rows.length === 0
+          ? undefined
+          : { rows: Uint32Array.from(rows).sort(), signals: Uint32Array.from(named), parts },
+      ),
+  );
 }
 
 const deltasOf = (all: Float64Array) => Array.from(all, (time, i) => time - (all[i - 1] ?? time));
