@@ -43,11 +43,24 @@ def statistics(values, window):
 
 def standardise(spec, values):
     """Rows of one span → features, one per input and full window; NaN where the signal was not seen."""
-    found = statistics(values, spec["windowRows"])
+    window = spec["windowRows"]
+    found = statistics(values, window)
     columns = []
     for given in spec["inputs"]:
+        signal = given["signal"]
+        if given["statistic"] == "value":
+            # Of one row: so many before the newest of the window.
+            begin = window - 1 - given.get("lag", 0)
+            column = values[begin : begin + len(values) - window + 1, signal].astype(np.float64)
+        elif given["statistic"] == "difference":
+            column = values[window - 1 :, signal].astype(np.float64) - values[: len(values) - window + 1, signal]
+        elif given["statistic"] == "ratio":
+            with np.errstate(all="ignore"):
+                column = found["mean"][:, signal] / found["mean"][:, given["over"]]
+        else:
+            column = found[given["statistic"]][:, signal]
         with np.errstate(all="ignore"):
-            column = (found[given["statistic"]][:, given["signal"]] - given["center"]) / given["scale"]
+            column = (column - given["center"]) / given["scale"]
         columns.append(np.where(np.isfinite(column), column, np.nan))
     return np.stack(columns, axis=1)
 

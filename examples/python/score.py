@@ -2,7 +2,8 @@
 
     r      feature - output of the network, within ±30 residualScale, averaged over the last smoothingRows rows
     z      (r - residualCenter) / residualScale, per input
-    score  fourth root of the mean of z⁴
+    score  fourth root of the mean of z⁴; with `shift` in the manifest the greater of this and the same of the features
+           themselves instead of residuals, times its weight
 """
 
 import numpy as np
@@ -76,10 +77,10 @@ def scores(manifest, network, times, values):
         features, off = residuals(manifest, network, values[begin:end], ROW_LIMIT * scale)
         result = fuse(moving_mean(off, smoothing), center, scale)
         if shift is not None:
-            spread = np.array(shift["scale"])
-            limited = np.clip(features, -ROW_LIMIT * spread, ROW_LIMIT * spread)
-            moved = moving_mean(limited, shift["smoothingRows"])[smoothing - shift["smoothingRows"] :]
-            result = np.maximum(result, shift["weight"] * fuse(moved, np.array(shift["center"]), spread))
+            # Of features within ±clip, as the network gets them: what moves all signals together fits the network well.
+            clipped = np.where(np.isnan(features), np.nan, network_input(spec, features))
+            moved = moving_mean(clipped, shift["smoothingRows"])[smoothing - shift["smoothingRows"] :]
+            result = np.maximum(result, shift["weight"] * fuse(moved, np.array(shift["center"]), np.array(shift["scale"])))
         found[begin + first : end] = result
     return found
 
@@ -88,7 +89,7 @@ def self_test_rows(manifest, seed, count=8):
     """The rows by which a car proves a model: they follow from the manifest and a seed, so both sides can make them.
 
     Value of signal s in row t = base + 3 · spread · u. base and spread are center and scale of the first input of s that is
-    a mean, a minimum or a maximum; of another input 0 and |center| + scale. u is the next number of
+    a mean, a minimum, a maximum or a value; of another input 0 and |center| + scale. u is the next number of
     x ← 1664525 x + 1013904223 mod 2³², as x / 2³¹ - 1; where the top four bits of x are 0, the signal is not seen.
     """
     spec, signals = manifest["features"], len(manifest["signalSet"]["signals"])
@@ -96,7 +97,7 @@ def self_test_rows(manifest, seed, count=8):
     base, spread = np.zeros(signals), np.zeros(signals)
     for signal in range(signals):
         inputs = [given for given in spec["inputs"] if given["signal"] == signal]
-        place = [given for given in inputs if given["statistic"] in ("mean", "min", "max")]
+        place = [given for given in inputs if given["statistic"] in ("mean", "min", "max", "value")]
         if place:
             base[signal], spread[signal] = place[0]["center"], place[0]["scale"]
         elif inputs:

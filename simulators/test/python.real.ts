@@ -13,14 +13,21 @@ import {
   ensureLogTopics,
   eventToRecord,
   loadModel,
+  parseManifest,
   Scorer,
+  serializeManifest,
+  STATISTICS,
+  writeDense,
   type Model,
 } from '@cardan/shared';
 import { openEventLog, type EventLog } from '@cardan/shared/event-log';
 import { RegistryClient } from '@cardan/cloud';
+import { modelFiles, randomLayers, sha256 } from '../../shared/test/model/model-fixture.ts';
 import { startRegistry } from '../../cloud/src/distribution/start-registry.ts';
 import { CAR_COLUMNS, recordCar, type CarRows } from '../../bench/parts/quality/car-rows.ts';
+import { exportOnnx } from '../../cloud/src/onnx/export-model.ts';
 import { Car } from '../src/car.ts';
+import { Random } from '../src/random.ts';
 
 /** examples/python as its README says, on a real Kafka, with rows of simulated cars; and Cardan’s scores of the same rows. */
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -87,6 +94,7 @@ beforeAll(async () => {
     const car = new Car({ id: `car-${n}`, seed: n, startTime: BEGIN });
     drives.set(car.id, recordCar(car, BEGIN, BEGIN + TRAINED_MINUTES * MINUTE));
   }
+  drives.set('car-0', patchy(drives.get('car-1')!));
   for (const [vehicle, rows] of drives) await send(vehicle, rows);
 });
 afterAll(async () => {
@@ -104,6 +112,15 @@ async function run(command: string, ...args: string[]): Promise<string> {
   return out;
 }
 const cloud = (...args: string[]) => run(process.execPath, CLOUD, ...args);
+
+/** A drive with values that were not seen, and with a silence in it. */
+function patchy({ times, values }: CarRows): CarRows {
+  const random = new Random(3, 'patchy');
+  return {
+    times: times.map((time, row) => (row < times.length / 2 ? time : time + MINUTE)),
+    values: values.map((value) => (random.chance(0.1) ? Number.NaN : value)),
+  };
+}
 
 /** As a car does: batch by batch, one of them twice, and one that a campaign asked for. */
 async function send(vehicle: string, { times, values }: CarRows, first = 0): Promise<void> {
@@ -169,7 +186,7 @@ async function comparePredictor(folder: string, model: Model): Promise<{ rows: n
 describe.runIf(PYTHON)('a model', () => {
   it('trained in Python on what is in Kafka scores in the car as it does in Python', async () => {
     const said = await run('python3', 'train.py', '--out', 'model');
-    expect(said).toMatch(/^5 vehicles, 4\d\d\d rows, \d\d inputs/);
+    expect(said).toMatch(/^6 vehicles, 5\d\d\d rows, \d\d inputs/);
     const told = await cloud('models', 'import', 'model/model.onnx', '--manifest', 'model/manifest.json');
     const { version, scoreDifference } = JSON.parse(told) as { version: string; scoreDifference: number };
     expect(scoreDifference).toBeLessThan(1e-5);
@@ -184,8 +201,8 @@ describe.runIf(PYTHON)('a model', () => {
       expect([from, to]).toEqual([0, end[Number(partition)]]);
     expect(lineage).toMatchObject({
       rows: [...drives.values()].reduce((sum, { times }) => sum + times.length, 0),
-      vehicles: 5,
-      duplicatesDropped: 5 * BATCH_ROWS,
+      vehicles: 6,
+      duplicatesDropped: 6 * BATCH_ROWS,
       codeVersion: expect.stringMatching(/^scikit-learn \d/) as string,
     });
     expect(Object.keys(lineage.offsets).length).toBeGreaterThan(1);
@@ -209,6 +226,43 @@ describe.runIf(PYTHON)('a model', () => {
     await cloud('models', 'export', NAME, version, '--onnx', 'cardan/model.onnx');
     writeFileSync(join(dir, 'example/cardan/manifest.json'), await client.manifest({ name: NAME, version }));
     const { rows, largest } = await comparePredictor('cardan', await published(version));
+    expect(rows).toBeGreaterThan(5000);
+    expect(largest).toBeLessThan(1e-5);
+  });
+
+  it('with every statistic of the features scores in Python as in the car', async () => {
+    const inputs = STATISTICS.flatMap((statistic) =>
+      [1, 4, 7, 12].map((signal) => ({
+        signal,
+        statistic,
+        ...(statistic === 'value' ? { lag: signal % 3 } : {}),
+        ...(statistic === 'ratio' ? { over: signal + 1 } : {}),
+        center: statistic === 'mean' || statistic === 'value' ? 20 : 1,
+        scale: 5 + signal,
+      })),
+    );
+    const layers = randomLayers([inputs.length, 9, inputs.length], 5);
+    const { modelJson, weights } = writeDense(layers);
+    const manifest = parseManifest(modelFiles().manifest);
+    manifest.signalSet = set;
+    manifest.features = { windowRows: 6, gapMs: 3000, inputs, clip: 4 };
+    const all = (value: number) => inputs.map(() => value);
+    manifest.score = {
+      smoothingRows: 12,
+      residualCenter: all(0.1),
+      residualScale: all(0.4),
+      shift: { smoothingRows: 8, center: all(-0.1), scale: all(0.9), weight: 0.8 },
+    };
+    manifest.files = {
+      'model.json': { sha256: sha256(modelJson), length: modelJson.length },
+      'weights.bin': { sha256: sha256(weights), length: weights.length },
+    };
+    delete manifest.selfTest;
+    const files = { manifest: serializeManifest(manifest), model: modelJson, weights };
+    mkdirSync(join(dir, 'example/every'));
+    writeFileSync(join(dir, 'example/every/manifest.json'), files.manifest);
+    writeFileSync(join(dir, 'example/every/model.onnx'), exportOnnx(files));
+    const { rows, largest } = await comparePredictor('every', loadModel(files));
     expect(rows).toBeGreaterThan(5000);
     expect(largest).toBeLessThan(1e-5);
   });
