@@ -177,7 +177,7 @@ def train_torch(rows, seed, path):
     rows_axis = {0: torch.export.Dim("rows")}
     torch.onnx.export(
         network.eval(), (example,), path, input_names=["features"], output_names=["reconstruction"],
-        dynamic_shapes=(rows_axis,), external_data=False,
+        dynamic_shapes=(rows_axis,), external_data=False, verbose=False,
     )  # fmt: skip
     return f"torch {torch.__version__}", total / len(rows)
 
