@@ -90,23 +90,35 @@ interface LayerConfig {
   config: Settings;
 }
 
+/**
+ * What is wrong with an element of a list of layers, as in "is 5; expected is …"; undefined when it is a layer by name and
+ * form. Whether its settings go together only TensorFlow.js can tell.
+ */
+export function layerProblem(layer: unknown): string | undefined {
+  const [kind, given] = entryOf(layer);
+  if (typeof kind !== 'string' || !Object.hasOwn(LAYERS, kind))
+    return `is ${JSON.stringify(layer)}; expected is a layer as {conv1d: {filters: 8, kernelSize: 3}}, of ${Object.keys(LAYERS).join(', ')}`;
+  if (!isObject(given ?? {}))
+    return `has the settings ${JSON.stringify(given)}; expected are names with values`;
+  return undefined;
+}
+
 function readLayer(layer: unknown, index: number): { layer: LayerConfig; rank: number | 'same' } {
-  const entries = isObject(layer) ? Object.entries(layer) : [[layer, {}] as const];
-  const [kind, given] = entries.length === 1 ? entries[0]! : [undefined, {}];
-  const known = typeof kind === 'string' && Object.hasOwn(LAYERS, kind) ? LAYERS[kind] : undefined;
-  if (known === undefined)
-    throw invalid(
-      `layers[${index}] is ${JSON.stringify(layer)}; expected is a layer as {conv1d: {filters: 8, kernelSize: 3}}, of ${Object.keys(LAYERS).join(', ')}`,
-    );
+  const problem = layerProblem(layer);
+  if (problem !== undefined) throw invalid(`layers[${index}] ${problem}`);
+  const [kind, given] = entryOf(layer) as [string, Settings | null];
+  const { className, rank } = LAYERS[kind]!;
   const settings = given ?? {};
-  if (!isObject(settings))
-    throw invalid(
-      `layers[${index}] has the settings ${JSON.stringify(given)}; expected are names with values`,
-    );
   return {
-    layer: config(known.className, `${kind as string}_${index + 1}`, settings),
-    rank: typeof known.rank === 'function' ? known.rank(settings) : known.rank,
+    layer: config(className, `${kind}_${index + 1}`, settings),
+    rank: typeof rank === 'function' ? rank(settings) : rank,
   };
+}
+
+/** Name and settings. */
+function entryOf(layer: unknown): [name: unknown, settings: unknown] {
+  const entries = isObject(layer) ? Object.entries(layer) : [[layer, {}] as [unknown, unknown]];
+  return entries.length === 1 ? entries[0]! : [undefined, {}];
 }
 
 function ofSequence({ returnSequences, return_sequences }: Settings): number {
