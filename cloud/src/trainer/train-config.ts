@@ -1,7 +1,7 @@
-import { parse } from 'yaml';
 import { CardanError, messageOf, STATISTICS } from '@cardan/shared';
 import type { HyperParameters } from './hyper-parameters.ts';
 import type { NetworkSpec } from './network-spec.ts';
+import { layerProblem } from './network-topology.ts';
 import {
   STREAM_HYPER_PARAMETERS,
   STREAM_SETTINGS,
@@ -9,8 +9,12 @@ import {
   type StreamSettings,
 } from './stream-settings.ts';
 import { TFJS_BACKENDS } from './tfjs-backends.ts';
+import { YamlText } from './yaml-text.ts';
 
-/** A `model.yaml`, read; docs/training.md describes it. */
+/**
+ * A `model.yaml`, read; docs/training.md describes it, and `cloud/schema/model-yaml.schema.json` says the same in JSON
+ * Schema 2020-12, for editors and other languages.
+ */
 export interface TrainConfig {
   seed: number | undefined;
   settings: StreamSettings;
@@ -55,17 +59,37 @@ const INPUTS_MAX = 2000;
 const OF_WINDOW = STATISTICS.filter((statistic) => statistic !== 'value');
 
 /**
- * Reads a `model.yaml`. `readFile` gives the text of a file that it names. Throws CONFIG_INVALID, naming the place and
- * what is possible there, and what `readFile` throws.
+ * Reads a `model.yaml`. `readFile` gives the text of a file that it names. Throws CONFIG_INVALID, naming the place, its line
+ * and what is possible there, and what `readFile` throws.
  */
 export function parseTrainConfig(yaml: string, readFile: (path: string) => string): TrainConfig {
-  let value: unknown;
+  let text: YamlText;
   try {
-    value = parse(yaml);
+    text = new YamlText(yaml);
   } catch (cause) {
-    throw invalid(`it is no YAML (${messageOf(cause).split('\n')[0]!})`, cause);
+    throw invalid(`: it is no YAML (${messageOf(cause)})`, cause);
   }
-  const fields = object(value ?? {}, 'the file', [
+  try {
+    return readConfig(text.value === undefined ? {} : text.value, readFile);
+  } catch (cause) {
+    if (!(cause instanceof WrongPlace)) throw cause;
+    const line = text.lineOf(cause.place);
+    throw invalid(`${line === undefined ? '' : `, line ${line}`}: ${cause.message}`, cause);
+  }
+}
+
+/** Says what is wrong at a place; on which line that is, whoever has the text adds. */
+class WrongPlace extends Error {
+  readonly place: string;
+
+  constructor(place: string, why: string) {
+    super(`${place === '' ? 'the file' : place} ${why}`);
+    this.place = place;
+  }
+}
+
+function readConfig(value: unknown, readFile: (path: string) => string): TrainConfig {
+  const fields = object(value, '', [
     'seed',
     'engine',
     'epochs',
@@ -83,8 +107,9 @@ export function parseTrainConfig(yaml: string, readFile: (path: string) => strin
   const number = (name: string) =>
     fields[name] === undefined ? undefined : numberIn(fields[name], name, LIMITS[name]!);
   const network = readNetwork(fields, readFile);
-  oneOf(fields.normalisation ?? 'fleet', 'normalisation', ['fleet']);
-  const given = object(fields.hyperParameters ?? {}, 'hyperParameters', Object.keys(STREAM_HYPER_PARAMETERS));
+  if (fields.normalisation !== undefined) oneOf(fields.normalisation, 'normalisation', ['fleet']);
+  const { hyperParameters: asked = {}, hidden = [], inputs = [] } = fields;
+  const given = object(asked, 'hyperParameters', Object.keys(STREAM_HYPER_PARAMETERS));
   const hyperParameters: Partial<HyperParameters> = {};
   for (const name of Object.keys(given) as (keyof HyperParameters)[])
     hyperParameters[name] = numberIn(
@@ -101,10 +126,10 @@ export function parseTrainConfig(yaml: string, readFile: (path: string) => strin
       heldBackPart: number('heldBack') ?? STREAM_SETTINGS.heldBackPart,
       shuffleRows: number('shuffleRows') ?? STREAM_SETTINGS.shuffleRows,
       sampleRows: number('sampleRows') ?? STREAM_SETTINGS.sampleRows,
-      hidden: list(fields.hidden ?? [], 'hidden', HIDDEN_MAX).map((units, i) =>
+      hidden: list(hidden, 'hidden', HIDDEN_MAX).map((units, i) =>
         numberIn(units, `hidden[${i}]`, [1, UNITS_MAX, true]),
       ),
-      inputs: list(fields.inputs ?? [], 'inputs', INPUTS_MAX).map(readInput),
+      inputs: list(inputs, 'inputs', INPUTS_MAX).map(readInput),
       ...(network === undefined ? {} : { network }),
     },
     hyperParameters,
@@ -113,26 +138,40 @@ export function parseTrainConfig(yaml: string, readFile: (path: string) => strin
 
 /** The network of the engine "tfjs"; undefined for the engine "dense". */
 function readNetwork(
-  { engine, layers, backend, hidden, inputs }: Record<string, unknown>,
+  { engine = 'dense', layers, backend, hidden, inputs = [] }: Record<string, unknown>,
   readFile: (path: string) => string,
 ): NetworkSpec | undefined {
-  if (oneOf(engine ?? 'dense', 'engine', ['dense', 'tfjs']) === 'dense') {
+  if (oneOf(engine, 'engine', ['dense', 'tfjs']) === 'dense') {
     for (const [name, value] of Object.entries({ layers, backend }))
       if (value !== undefined)
-        throw invalid(`${name} is for the engine tfjs; write "engine: tfjs" or leave it out`);
+        throw new WrongPlace(name, 'is for the engine tfjs; write "engine: tfjs" or leave it out');
     return undefined;
   }
-  if (hidden !== undefined) throw invalid('hidden is for the engine dense; the engine tfjs has layers');
-  if (layers === undefined) throw invalid('the engine tfjs needs layers: a list of them, or a topology file');
-  for (const [i, input] of list(inputs ?? [], 'inputs', INPUTS_MAX).entries())
+  if (hidden !== undefined)
+    throw new WrongPlace('hidden', 'is for the engine dense; the engine tfjs has layers');
+  if (layers === undefined)
+    throw new WrongPlace('engine', 'is tfjs, which needs layers: a list of them, or a topology file');
+  for (const [i, input] of list(inputs, 'inputs', INPUTS_MAX).entries())
     if (readInput(input, i).statistic !== 'mean')
-      throw invalid(
-        `inputs[${i}] has a statistic; the engine tfjs is given the rows of the window themselves`,
+      throw new WrongPlace(
+        `inputs[${i}]`,
+        'has a statistic; the engine tfjs is given the rows of the window themselves',
       );
   return {
-    layers: typeof layers === 'string' ? readFile(layers) : list(layers, 'layers', LAYERS_MAX),
+    layers: typeof layers === 'string' && layers !== '' ? readFile(layers) : readLayers(layers),
     ...(backend === undefined ? {} : { backend: oneOf(backend, 'backend', TFJS_BACKENDS) }),
   };
+}
+
+/** The list as it is given; what is wrong in it is found before the log is read. */
+function readLayers(value: unknown): unknown[] {
+  const layers = list(value, 'layers', LAYERS_MAX);
+  if (layers.length === 0) throw new WrongPlace('layers', 'is an empty list');
+  for (const [i, layer] of layers.entries()) {
+    const problem = layerProblem(layer);
+    if (problem !== undefined) throw new WrongPlace(`layers[${i}]`, problem);
+  }
+  return layers;
 }
 
 function readInput(value: unknown, index: number): AskedInput {
@@ -140,29 +179,33 @@ function readInput(value: unknown, index: number): AskedInput {
   const { signal, statistic = 'mean', over } = object(value, place, ['signal', 'statistic', 'over']);
   const name = (text: unknown, where: string): string => {
     if (typeof text === 'string' && text !== '') return text;
-    throw invalid(`${where} must be the name of a signal`);
+    throw new WrongPlace(where, 'must be the name of a signal');
   };
   const read: AskedInput = {
     signal: name(signal, `${place}.signal`),
     statistic: oneOf(statistic, `${place}.statistic`, OF_WINDOW),
   };
   if ((over !== undefined) !== (statistic === 'ratio'))
-    throw invalid(`${place}: a ratio, and nothing else, is over another signal`);
+    throw new WrongPlace(place, 'is wrong: a ratio, and nothing else, is over another signal');
   if (over !== undefined) read.over = name(over, `${place}.over`);
   return read;
 }
 
 function object(value: unknown, place: string, names: readonly string[]): Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw invalid(`${place} must be names with values`);
+    throw new WrongPlace(place, 'must be names with values');
   for (const name of Object.keys(value))
-    if (!names.includes(name)) throw invalid(`${place} has "${name}"; there are ${names.join(', ')}`);
+    if (!names.includes(name))
+      throw new WrongPlace(
+        place === '' ? name : `${place}.${name}`,
+        `is not known; there are ${names.join(', ')}`,
+      );
   return value as Record<string, unknown>;
 }
 
 function list(value: unknown, place: string, most: number): unknown[] {
   if (!Array.isArray(value) || value.length > most)
-    throw invalid(`${place} must be a list of at most ${most}`);
+    throw new WrongPlace(place, `must be a list of at most ${most}`);
   return value;
 }
 
@@ -172,8 +215,9 @@ function numberIn(
   [min, max, whole]: readonly [min: number, max: number, whole: boolean],
 ): number {
   if (typeof value !== 'number' || !(value >= min && value <= max) || (whole && !Number.isInteger(value)))
-    throw invalid(
-      `${place} is ${JSON.stringify(value)}; it must be a ${whole ? 'whole ' : ''}number from ${min} to ${max}`,
+    throw new WrongPlace(
+      place,
+      `is ${JSON.stringify(value)}; it must be a ${whole ? 'whole ' : ''}number from ${min} to ${max}`,
     );
   return value;
 }
@@ -181,10 +225,10 @@ function numberIn(
 function oneOf<T extends string>(value: unknown, place: string, words: readonly T[]): T {
   const word = words.find((known) => known === value);
   if (word === undefined)
-    throw invalid(`${place} is ${JSON.stringify(value)}; it must be ${words.join(' or ')}`);
+    throw new WrongPlace(place, `is ${JSON.stringify(value)}; it must be ${words.join(' or ')}`);
   return word;
 }
 
 function invalid(why: string, cause?: unknown): CardanError {
-  return new CardanError('CONFIG_INVALID', `Not a usable model.yaml: ${why} (docs/training.md).`, { cause });
+  return new CardanError('CONFIG_INVALID', `Not a usable model.yaml${why} (docs/training.md).`, { cause });
 }

@@ -149,7 +149,7 @@ it('a model.yaml says inputs, network, seed and epochs; what is wrong in it is n
   expect(lineage.seed).toBe(7);
 
   for (const [yaml, place] of [
-    ['epoch: 2', '"epoch"'],
+    ['epoch: 2', 'line 1: epoch is not known'],
     ['batch: 0', 'batch is 0'],
     ['inputs: [{signal: a, statistic: median}]', 'inputs[0].statistic'],
     ['inputs: [{signal: z}]', 'no "z"'],
