@@ -65,6 +65,6 @@ def standardise(spec, values):
     return np.stack(columns, axis=1)
 
 
-def network_input(spec, features):
-    """What the network is given: within ±clip, and 0 where the signal was not seen."""
-    return np.nan_to_num(np.clip(features, -spec["clip"], spec["clip"]), nan=0.0).astype(np.float32)
+def network_input(spec, features, nan=0.0):
+    """What the network is given: within ±clip, and `nan` where the signal was not seen."""
+    return np.nan_to_num(np.clip(features, -spec["clip"], spec["clip"]), nan=nan).astype(np.float32)

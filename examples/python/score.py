@@ -1,17 +1,21 @@
 """Rows → anomaly scores, with a network in ONNX and its manifest: what a car computes.
 
-    r      feature - output of the network, within ±30 residualScale, averaged over the last smoothingRows rows
-    z      (r - residualCenter) / residualScale, per input
-    score  fourth root of the mean of z⁴; with `shift` in the manifest the greater of this and the same of the features
-           themselves instead of residuals, times its weight
+    f      features within ±clip
+    r      f - output of the network, within ±12 of the larger residualScale, averaged over the last smoothingRows rows
+    z      (r - residualCenter) / residualScale, per input; below the center / residualScaleBelow where there is one
+    score  root of the order `order` (4 or 8) of the mean of z to the power of `order`; with `shift` in the manifest the
+           greater of this and the same of f itself instead of r, times its weight
+
+Where a signal was not seen the network runs twice: with 0 there, and then with what it expects there.
 """
 
 import numpy as np
 import onnxruntime
 from features import network_input, spans, standardise
 
-ROW_LIMIT = 30
-KNOWN = {"smoothingRows", "residualCenter", "residualScale", "shift"}
+ROW_LIMIT = 12
+KNOWN = {"order", "smoothingRows", "residualCenter", "residualScale", "residualScaleBelow", "shift"}
+KNOWN_SHIFT = {"smoothingRows", "center", "scale", "scaleBelow", "weight"}
 
 
 class Network:
@@ -43,44 +47,55 @@ def moving_mean(values, rows):
 
 
 def residuals(manifest, network, values, limits):
-    """Features of one span, and what the network makes of them subtracted; each one row per full window."""
+    """Features of one span within ±clip, and what the network makes of them subtracted; each one row per full window."""
     spec = manifest["features"]
     features = standardise(spec, values)
-    output = network.run(network_input(spec, features))
-    off = np.clip(features - output, -limits, limits)
+    given = network_input(spec, features)
+    output = network.run(given)
+    unseen = np.isnan(features)
+    again = unseen.any(axis=1)
+    if again.any():
+        # A zero would tell the other outputs something that is not so.
+        expected = network_input(spec, output[again], nan=np.nan)
+        output[again] = network.run(np.where(unseen[again], expected, given[again]))
+    clipped = np.where(unseen, np.nan, given)
+    off = np.clip(clipped - output, -limits, limits)
     # A network that is broken must not look like one that finds everything normal.
     off[~np.isfinite(output.sum(axis=1))] = np.inf
-    return features, off
+    return clipped, off
 
 
-def fuse(averages, center, scale):
-    """Inputs that were not seen count as normal."""
+def fuse(averages, center, scale, below, order):
+    """Inputs that were not seen count as normal. `scale` is that above the center."""
+    off = averages - center
     with np.errstate(all="ignore"):
-        z = (averages - center) / scale
-    square = z * z
-    powers = np.where(np.isnan(square), 0, square * square)
-    return np.sqrt(np.sqrt(powers.mean(axis=1)))
+        z = off / np.where(off < 0, below, scale)
+    return np.nan_to_num(z**order, nan=0.0, posinf=np.inf).mean(axis=1) ** (1 / order)
 
 
 def scores(manifest, network, times, values):
     """One score per row of a vehicle; NaN while the windows fill, and again after a gap."""
     spec, score = manifest["features"], manifest["score"]
-    if set(score) - KNOWN:
-        raise ValueError(f"this program does not know {sorted(set(score) - KNOWN)} of the manifest's score")
+    unknown = (set(score) - KNOWN) | (set(score.get("shift", {})) - KNOWN_SHIFT)
+    if unknown:
+        raise ValueError(f"this program does not know {sorted(unknown)} of the manifest's score")
     center, scale = np.array(score["residualCenter"]), np.array(score["residualScale"])
-    smoothing, shift = score["smoothingRows"], score.get("shift")
+    below = np.array(score.get("residualScaleBelow", scale))
+    limits = ROW_LIMIT * np.maximum(scale, below)
+    smoothing, shift, order = score["smoothingRows"], score.get("shift"), score.get("order", 4)
     first = spec["windowRows"] + smoothing - 2
     found = np.full(len(times), np.nan)
     for begin, end in spans(times, spec["gapMs"]):
         if end - begin <= first:
             continue
-        features, off = residuals(manifest, network, values[begin:end], ROW_LIMIT * scale)
-        result = fuse(moving_mean(off, smoothing), center, scale)
+        features, off = residuals(manifest, network, values[begin:end], limits)
+        result = fuse(moving_mean(off, smoothing), center, scale, below, order)
         if shift is not None:
-            # Of features within ±clip, as the network gets them: what moves all signals together fits the network well.
-            clipped = np.where(np.isnan(features), np.nan, network_input(spec, features))
-            moved = moving_mean(clipped, shift["smoothingRows"])[smoothing - shift["smoothingRows"] :]
-            result = np.maximum(result, shift["weight"] * fuse(moved, np.array(shift["center"]), np.array(shift["scale"])))
+            # What moves all signals together fits the network well.
+            moved = moving_mean(features, shift["smoothingRows"])[smoothing - shift["smoothingRows"] :]
+            above = np.array(shift["scale"])
+            moved = fuse(moved, np.array(shift["center"]), above, np.array(shift.get("scaleBelow", above)), order)
+            result = np.maximum(result, shift["weight"] * moved)
         found[begin + first : end] = result
     return found
 

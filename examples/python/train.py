@@ -15,7 +15,7 @@ from score import Network, fuse, moving_mean, residuals, scores, self_test_rows
 from telemetry import consumer, decode, pinned, read, rows_of, signal_sets, topic
 
 # As Cardan's own trainer has them.
-WINDOW_ROWS, SMOOTHING_ROWS, CLIP, GAP_MS = 5, 30, 5.0, 5000
+WINDOW_ROWS, SMOOTHING_ROWS, CLIP, GAP_MS, ORDER = 5, 30, 5.0, 5000, 8
 ROWS_SHOWN, EPOCHS_MIN, EPOCHS_MAX, BATCH_ROWS, LEARNING_RATE = 100_000, 4, 120, 50, 0.003
 MASK_CHANCE, NOISE = 0.05, 0.05
 # A row weighs at most so many standard deviations in the calibration: sensors have glitches.
@@ -200,7 +200,7 @@ def calibrate(manifest, network, held_back):
     # All inputs have about the same extremes, so that one that jumps now and then does not set the threshold.
     spread = np.maximum(np.sqrt(np.nanmean(off**2, axis=0)), np.nanmax(off, axis=0) / PEAK_SPREADS)
     spread = np.maximum(np.nan_to_num(spread), SPREAD_MIN)
-    return center, spread, float(fuse(rows, center, spread).max()), len(rows)
+    return center, spread, float(fuse(rows, center, spread, spread, ORDER).max()), len(rows)
 
 
 def main():
@@ -221,6 +221,7 @@ def main():
     times = [of_vehicle[0] for of_vehicle in vehicles.values()]
     manifest |= {
         "score": {
+            "order": ORDER,
             "smoothingRows": SMOOTHING_ROWS,
             "residualCenter": center.tolist(),
             "residualScale": spread.tolist(),

@@ -248,10 +248,12 @@ describe.runIf(PYTHON)('a model', () => {
     manifest.features = { windowRows: 6, gapMs: 3000, inputs, clip: 4 };
     const all = (value: number) => inputs.map(() => value);
     manifest.score = {
+      order: 8,
       smoothingRows: 12,
       residualCenter: all(0.1),
       residualScale: all(0.4),
-      shift: { smoothingRows: 8, center: all(-0.1), scale: all(0.9), weight: 0.8 },
+      residualScaleBelow: all(0.5),
+      shift: { smoothingRows: 8, center: all(-0.1), scale: all(0.9), scaleBelow: all(0.7), weight: 0.8 },
     };
     manifest.files = {
       'model.json': { sha256: sha256(modelJson), length: modelJson.length },
