@@ -22,7 +22,8 @@ export function predictorModel(kind: 'default' | 'article'): Model {
     kernel: Float32Array.from({ length: sizes[i]! * units }, () => random() / Math.sqrt(sizes[i]!)),
     bias: Float32Array.from({ length: units }, () => random() / 10),
   }));
-  const { windowRows, smoothingRows, shiftRows, clip, raiseAfterRows, clearAfterRows } = HYPER_PARAMETERS;
+  const { windowRows, shiftWeight, clip, raiseAfterRows, clearAfterRows } = HYPER_PARAMETERS;
+  const smoothingRows = 60;
   const ones = inputs.map(() => 1);
   const zeros = inputs.map(() => 0);
   const file = { sha256: '', length: 1 };
@@ -43,7 +44,7 @@ export function predictorModel(kind: 'default' | 'article'): Model {
         // As the trainer has it by default; the article's network is scored by its residuals alone.
         ...(kind === 'article'
           ? {}
-          : { shift: { smoothingRows: shiftRows, center: zeros, scale: ones, weight: 1 } }),
+          : { shift: { smoothingRows, center: zeros, scale: ones, weight: shiftWeight } }),
       },
       alarm: { threshold: 4, raiseAfterRows, clearBelow: 3, clearAfterRows },
       files: { 'model.json': file, 'weights.bin': file },

@@ -4,7 +4,7 @@
  */
 import { signalSet, type FeatureSpec } from '@cardan/shared';
 import { openEventLog, type EventLog } from '@cardan/shared/event-log';
-import { initialLayers } from '../../cloud/src/trainer/autoencoder.ts';
+import { initialLayers } from '../../cloud/src/trainer/initial-layers.ts';
 import { DenseTraining } from '../../cloud/src/trainer/dense-training.ts';
 import { offsetRanges } from '../../cloud/src/trainer/log-span.ts';
 import type { RowQuery } from '../../cloud/src/trainer/log-rows.ts';

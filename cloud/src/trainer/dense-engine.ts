@@ -1,4 +1,4 @@
-import { initialLayers } from './autoencoder.ts';
+import { initialLayers } from './initial-layers.ts';
 import { DenseTraining } from './dense-training.ts';
 import type { NetworkEngine } from './network-engine.ts';
 

@@ -27,12 +27,20 @@ export class DenseTraining implements NetworkTraining {
   private readonly gradients: Float64Array[];
   private readonly input: Float64Array;
 
-  /** Begins with a copy of the layers' weights. The layers must fit each other. */
-  constructor(layers: readonly DenseLayer[], adam: Partial<AdamOptions> = {}) {
+  /**
+   * Begins with a copy of the layers' weights. The layers must fit each other. `trained` says per layer which weights may
+   * change: 1 per weight in the layout of its kernel, then 1 per bias; without it all may. Weights that are zero
+   * and may not change cost nothing.
+   */
+  constructor(
+    layers: readonly DenseLayer[],
+    adam: Partial<AdamOptions> = {},
+    trained?: readonly Uint8Array[],
+  ) {
     this.input = new Float64Array(layers[0]!.inputs * BLOCK);
     let input = this.input;
-    for (const layer of layers) {
-      const training = new LayerTraining(layer, input);
+    for (const [i, layer] of layers.entries()) {
+      const training = new LayerTraining(layer, input, trained?.[i]);
       this.layers.push(training);
       input = training.output;
     }
@@ -59,6 +67,16 @@ export class DenseTraining implements NetworkTraining {
     let sum = 0;
     for (let row = 0; row < rows; row += BLOCK) sum += this.forward(inputs, targets, row, rows);
     return sum / (rows * this.outputs);
+  }
+
+  /** Adds to `sums`, per output, the absolute errors of all rows. */
+  addErrors(inputs: Float32Array, targets: Float32Array, rows: number, sums: Float64Array): void {
+    const { delta, units } = this.layers[this.layers.length - 1]!;
+    for (let row = 0; row < rows; row += BLOCK) {
+      this.forward(inputs, targets, row, rows);
+      for (let i = 0; i < units; i++)
+        for (let r = 0; r < BLOCK; r++) sums[i]! += Math.abs(delta[i * BLOCK + r]!);
+    }
   }
 
   /** The gradient of the loss, per layer in the layout of its kernel and bias; for tests. */
@@ -116,8 +134,10 @@ export class DenseTraining implements NetworkTraining {
     }
     const scale = 1 / (rows * this.outputs);
     // The derivative of a square is twice its root.
-    for (const { gradient } of this.layers)
+    for (const { gradient, frozen } of this.layers) {
       for (let i = 0; i < gradient.length; i++) gradient[i]! *= 2 * scale;
+      for (const i of frozen) gradient[i] = 0;
+    }
     return sum * scale;
   }
 
@@ -156,9 +176,17 @@ class LayerTraining {
   readonly output: Float64Array;
   /** Derivative of the (halved) error by the output. */
   readonly delta: Float64Array;
+  /** Places of `parameters` that do not change. */
+  readonly frozen: Int32Array;
   private readonly input: Float64Array;
+  /** Per unit the ranges of inputs that it is connected with, as [from, to, from, to, …]; undefined where every unit is with all. */
+  private readonly links: Int32Array[] | undefined;
 
-  constructor({ name, inputs, units, activation, kernel, bias }: DenseLayer, input: Float64Array) {
+  constructor(
+    { name, inputs, units, activation, kernel, bias }: DenseLayer,
+    input: Float64Array,
+    trained?: Uint8Array,
+  ) {
     this.name = name;
     this.inputs = inputs;
     this.units = units;
@@ -170,9 +198,32 @@ class LayerTraining {
     this.parameters.set(transposed(kernel, inputs, units));
     this.parameters.set(bias, inputs * units);
     this.gradient = new Float64Array(this.parameters.length);
+    if (trained === undefined) {
+      this.frozen = new Int32Array(0);
+      return;
+    }
+    const changes = (unit: number, i: number) => trained[i * units + unit] === 1;
+    const linked = (unit: number, i: number) => changes(unit, i) || kernel[i * units + unit] !== 0;
+    this.links = Array.from({ length: units }, (_, unit) => {
+      const ranges: number[] = [];
+      for (let i = 0; i <= inputs; i++)
+        if ((i < inputs && linked(unit, i)) !== (i > 0 && linked(unit, i - 1))) ranges.push(i);
+      return Int32Array.from(ranges);
+    });
+    const frozen: number[] = [];
+    for (let unit = 0; unit < units; unit++) {
+      for (let i = 0; i < inputs; i++)
+        if (linked(unit, i) && !changes(unit, i)) frozen.push(unit * inputs + i);
+      if (trained[inputs * units + unit] !== 1) frozen.push(inputs * units + unit);
+    }
+    this.frozen = Int32Array.from(frozen);
   }
 
   forward(): void {
+    if (this.links !== undefined) {
+      this.forwardLinks(this.links);
+      return;
+    }
     const { input, output, parameters, inputs, units } = this;
     const biases = inputs * units;
     for (let unit = 0, at = 0; unit < units; unit++) {
@@ -201,6 +252,10 @@ class LayerTraining {
     const { input, delta, parameters, gradient, inputs, units } = this;
     derive(this.activation, this.output, delta);
     before?.fill(0);
+    if (this.links !== undefined) {
+      this.backwardLinks(this.links, before);
+      return;
+    }
     const biases = inputs * units;
     for (let unit = 0, at = 0; unit < units; unit++) {
       const d0 = delta[unit * BLOCK]!;
@@ -221,6 +276,64 @@ class LayerTraining {
         before[i + 2]! += d2 * weight;
         before[i + 3]! += d3 * weight;
         at++;
+      }
+    }
+  }
+
+  private forwardLinks(links: readonly Int32Array[]): void {
+    const { input, output, parameters, inputs, units } = this;
+    for (let unit = 0; unit < units; unit++) {
+      let sum0 = parameters[inputs * units + unit]!;
+      let sum1 = sum0;
+      let sum2 = sum0;
+      let sum3 = sum0;
+      const own = links[unit]!;
+      for (let k = 0; k < own.length; k += 2) {
+        let at = unit * inputs + own[k]!;
+        const end = own[k + 1]! * BLOCK;
+        for (let i = own[k]! * BLOCK; i < end; i += BLOCK) {
+          const weight = parameters[at++]!;
+          sum0 += weight * input[i]!;
+          sum1 += weight * input[i + 1]!;
+          sum2 += weight * input[i + 2]!;
+          sum3 += weight * input[i + 3]!;
+        }
+      }
+      const out = unit * BLOCK;
+      output[out] = sum0;
+      output[out + 1] = sum1;
+      output[out + 2] = sum2;
+      output[out + 3] = sum3;
+    }
+    activate(this.activation, output);
+  }
+
+  private backwardLinks(links: readonly Int32Array[], before: Float64Array | undefined): void {
+    const { input, delta, parameters, gradient, inputs, units } = this;
+    for (let unit = 0; unit < units; unit++) {
+      const d0 = delta[unit * BLOCK]!;
+      const d1 = delta[unit * BLOCK + 1]!;
+      const d2 = delta[unit * BLOCK + 2]!;
+      const d3 = delta[unit * BLOCK + 3]!;
+      gradient[inputs * units + unit]! += d0 + d1 + d2 + d3;
+      const own = links[unit]!;
+      for (let k = 0; k < own.length; k += 2) {
+        let at = unit * inputs + own[k]!;
+        const end = own[k + 1]! * BLOCK;
+        if (before === undefined) {
+          for (let i = own[k]! * BLOCK; i < end; i += BLOCK)
+            gradient[at++]! += d0 * input[i]! + d1 * input[i + 1]! + d2 * input[i + 2]! + d3 * input[i + 3]!;
+          continue;
+        }
+        for (let i = own[k]! * BLOCK; i < end; i += BLOCK) {
+          const weight = parameters[at]!;
+          gradient[at]! += d0 * input[i]! + d1 * input[i + 1]! + d2 * input[i + 2]! + d3 * input[i + 3]!;
+          before[i]! += d0 * weight;
+          before[i + 1]! += d1 * weight;
+          before[i + 2]! += d2 * weight;
+          before[i + 3]! += d3 * weight;
+          at++;
+        }
       }
     }
   }

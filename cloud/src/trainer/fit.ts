@@ -9,6 +9,7 @@ import {
 } from '@cardan/shared';
 import { crossFit, type EpochProgress } from './cross-fit.ts';
 import { chooseInputs, extractFeatures } from './feature-choice.ts';
+import { unitsThatFit } from './leave-one-out.ts';
 import { HYPER_PARAMETERS, type HyperParameters } from './hyper-parameters.ts';
 import { insufficient, meansOf, ROWS_MIN, scoringOf, type HeldBackPart } from './scoring.ts';
 import { split } from './split.ts';
@@ -43,13 +44,11 @@ export interface Fit {
 const GAP_PERIODS = 5;
 const GAP_LATE = 2;
 const GAP_MOST = 4;
-/** Most weights of a network of default size: a car scores a row in a few microseconds. */
-const WEIGHTS_MAX = 5000;
 const EPOCHS_MIN = 4;
 const EPOCHS_MAX = 120;
 
 /**
- * Rows of normal driving → a model. Chooses and standardises the features, trains the autoencoder, and takes
+ * Rows of normal driving → a model. Chooses and standardises the features, trains a leave-one-out network, and takes
  * residual spread and threshold from rows that a model trained beside it has not seen (see `crossFit`).
  * Everything random comes from the seed.
  *
@@ -71,14 +70,14 @@ export async function fit(options: FitOptions): Promise<Fit> {
   const rows = blocks.reduce((sum, block) => sum + block.length / width, 0);
   if (rows < ROWS_MIN || blocks.some((block) => block.length === 0)) throw insufficient(rows);
 
-  const hidden = hiddenUnits(width, parameters);
+  const units = parameters.units > 0 ? parameters.units : unitsThatFit(width);
   const epochs = Math.min(EPOCHS_MAX, Math.max(EPOCHS_MIN, Math.round(parameters.rowsShown / rows)));
   await options.onData?.(epochs);
   const { onEpoch } = options;
   const fitted = await crossFit(
     blocks,
     features.inputs.map(({ signal }) => signal),
-    { ...parameters, hidden, epochs, seed, onEpoch },
+    { ...parameters, units, epochs, seed, onEpoch },
     turns,
   );
   const heldBack: HeldBackPart[] = parts.map((spans, i) => ({
@@ -112,7 +111,7 @@ export async function fit(options: FitOptions): Promise<Fit> {
       multiply_adds: fitted.layers.reduce((sum, { kernel }) => sum + kernel.length, 0),
       ...choice.metrics,
     },
-    hyperParameters: { ...parameters, outerUnits: hidden[0], middleUnits: hidden[1] },
+    hyperParameters: { ...parameters, units, smoothingRows: score.smoothingRows },
   };
 }
 
@@ -131,15 +130,4 @@ export function gapOf(vehicles: readonly VehicleRows[]): number {
   const at = (part: number) => periods[Math.floor(part * periods.length)] ?? 1000;
   const most = GAP_PERIODS * at(0.5);
   return Math.max(most, Math.min(GAP_LATE * at(0.99), GAP_MOST * most));
-}
-
-/** A third more units than inputs, then a bottleneck of two thirds of them; less where that would be too much. */
-export function hiddenUnits(
-  width: number,
-  { outerUnits, middleUnits }: HyperParameters,
-): [number, number, number] {
-  let outer = outerUnits > 0 ? outerUnits : Math.ceil((4 * width) / 3);
-  const middle = () => (middleUnits > 0 ? middleUnits : Math.ceil(outer / 2));
-  if (outerUnits === 0) while (outer > 4 && 2 * outer * (width + middle()) > WEIGHTS_MAX) outer--;
-  return [outer, middle(), outer];
 }

@@ -2,13 +2,15 @@
 export interface HyperParameters {
   /** Rows whose mean is one feature. */
   windowRows: number;
-  /** Feature rows over which residuals are averaged. */
+  /** Feature rows over which residuals, and features for the score of a shift, are averaged; 0 chooses by the rows there are. */
   smoothingRows: number;
-  /** Feature rows over which the features themselves are averaged, for the score of a shift; 0: no such score. */
-  shiftRows: number;
+  /** What the score of a shift counts, in scores of residuals; 0: there is none. */
+  shiftWeight: number;
   /** The network is given features within so many spreads. */
   clip: number;
-  /** Units of the outer hidden layers and of the one between them; 0 chooses by the number of inputs. */
+  /** Hidden units per output of a leave-one-out network; 1: a linear one; 0 chooses by the number of inputs. */
+  units: number;
+  /** Of an autoencoder: units of the outer hidden layers and of the one between them; 0 chooses by the number of inputs. */
   outerUnits: number;
   middleUnits: number;
   /** Rows that the network is shown in all, each as often as that takes. */
@@ -22,7 +24,7 @@ export interface HyperParameters {
   noise: number;
   /** Parts of the vehicles, or of the time of each, that are held back in turn, for the threshold. */
   parts: number;
-  /** Alarm threshold by the highest score of held-back rows, with very many vehicles. See `fit`. */
+  /** Alarm threshold by the highest score of held-back rows; 0 chooses by the number of vehicles. */
   thresholdFactor: number;
   raiseAfterRows: number;
   /** An alarm ends below this part of the threshold. */
@@ -32,19 +34,20 @@ export interface HyperParameters {
 
 export const HYPER_PARAMETERS: Readonly<HyperParameters> = {
   windowRows: 5,
-  smoothingRows: 30,
-  shiftRows: 30,
+  smoothingRows: 0,
+  shiftWeight: 0.7,
   clip: 5,
+  units: 0,
   outerUnits: 0,
   middleUnits: 0,
   rowsShown: 100_000,
   batchRows: 50,
   learningRate: 0.006,
   patience: 12,
-  maskChance: 0.05,
-  noise: 0.05,
+  maskChance: 0,
+  noise: 0.1,
   parts: 4,
-  thresholdFactor: 1.25,
+  thresholdFactor: 0,
   raiseAfterRows: 5,
   clearPart: 0.8,
   clearAfterRows: 30,

@@ -6,7 +6,7 @@ import {
   type Network,
   type ScoreSpec,
 } from '@cardan/shared';
-import { calibrate } from './calibrate.ts';
+import { calibrate, SCORE_ORDER } from './calibrate.ts';
 import type { HyperParameters } from './hyper-parameters.ts';
 import type { Span } from './split.ts';
 import type { Turns } from './turns.ts';
@@ -15,6 +15,14 @@ import type { Turns } from './turns.ts';
 export const ROWS_MIN = 300;
 /** Most that one row weighs in the calibration, in standard deviations: sensors have glitches. */
 const ROW_LIMIT = 10;
+/** Averages of so many rows, and at least so many of them that do not overlap. */
+const SMOOTHING_MIN = 5;
+const SMOOTHING_MAX = 120;
+const AVERAGES_MIN = 25;
+/** Threshold by the highest held-back score: with very many vehicles, what one of few adds, and at most. */
+const THRESHOLD_LEAST = 0.95;
+const THRESHOLD_FEW = 3.5;
+const THRESHOLD_MOST = 2.5;
 
 /** Spans of rows, with a network and means of features that know nothing of them. */
 export interface HeldBackPart {
@@ -48,10 +56,15 @@ export async function scoringOf(
   { signals, features, parameters, means, vehicles }: ScoringOptions,
   turns: Turns,
 ): Promise<Scoring> {
+  const rowsThere = heldBack.reduce(
+    (sum, { spans }) => sum + spans.reduce((most, { times }) => most + times.length, 0),
+    0,
+  );
+  const smoothingRows = parameters.smoothingRows > 0 ? parameters.smoothingRows : smoothingOf(rowsThere);
   const all: Averages[] = [];
   for (const part of heldBack)
     for (const span of part.spans)
-      all.push(await averages(span, signals, features, parameters, part.network, part.means, turns));
+      all.push(await averages(span, signals, features, smoothingRows, part.network, part.means, turns));
   const usable = all.filter(({ residuals }) => residuals.length > 0);
   const rows = usable.reduce((sum, { residuals }) => sum + residuals.length, 0);
   if (rows < ROWS_MIN / 2) throw insufficient(rows);
@@ -61,24 +74,27 @@ export async function scoringOf(
   );
   const { highest } = ofResiduals;
   const score: ScoreSpec = {
-    smoothingRows: parameters.smoothingRows,
+    order: SCORE_ORDER,
+    smoothingRows,
     residualCenter: ofResiduals.center,
     residualScale: ofResiduals.scale,
+    residualScaleBelow: ofResiduals.scaleBelow,
   };
-  if (parameters.shiftRows > 0) {
+  if (parameters.shiftWeight > 0) {
     const ofShifts = await calibrate(
       usable.map(({ shifts }) => shifts),
       turns,
     );
     score.shift = {
-      smoothingRows: parameters.shiftRows,
+      smoothingRows,
       center: ofShifts.center.map((center, i) => center + means[i]!),
       scale: ofShifts.scale,
-      weight: highest / ofShifts.highest,
+      scaleBelow: ofShifts.scaleBelow,
+      weight: (parameters.shiftWeight * highest) / ofShifts.highest,
     };
   }
-  // The fewer vehicles there are, the less the highest of their scores says of the next.
-  const threshold = parameters.thresholdFactor * (1 + 1 / vehicles) * highest;
+  const threshold =
+    highest * (parameters.thresholdFactor > 0 ? parameters.thresholdFactor : thresholdFactor(vehicles));
   return {
     score,
     alarm: {
@@ -90,6 +106,19 @@ export async function scoringOf(
     rows,
     highest,
   };
+}
+
+/**
+ * The longer the average, the smaller a fault that shows; but what is normal for an average is only known from many that
+ * do not overlap.
+ */
+function smoothingOf(rows: number): number {
+  return Math.max(SMOOTHING_MIN, Math.min(SMOOTHING_MAX, Math.round(rows / AVERAGES_MIN)));
+}
+
+/** By the highest score of held-back rows. The fewer vehicles there are, the less it says of the next. */
+function thresholdFactor(vehicles: number): number {
+  return Math.min(THRESHOLD_MOST, THRESHOLD_LEAST + THRESHOLD_FEW / vehicles);
 }
 
 export function insufficient(rows: number): CardanError {
@@ -110,7 +139,7 @@ async function averages(
   { times, values }: Span,
   signals: number,
   features: FeatureSpec,
-  { smoothingRows, shiftRows }: HyperParameters,
+  smoothingRows: number,
   network: Network,
   means: Float64Array,
   turns: Turns,
@@ -118,7 +147,7 @@ async function averages(
   const limits = features.inputs.map(() => ROW_LIMIT);
   const smoothed = new SmoothedResiduals(features, network, {
     smoothingRows,
-    shiftRows,
+    shiftRows: smoothingRows,
     limits,
   });
   const into: Averages = { residuals: [], shifts: [] };

@@ -98,4 +98,6 @@ export const STREAM_HYPER_PARAMETERS: Readonly<HyperParameters> = {
   ...HYPER_PARAMETERS,
   batchRows: 100,
   rowsShown: 1_000_000,
+  maskChance: 0.05,
+  noise: 0.05,
 };

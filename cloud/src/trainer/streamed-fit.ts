@@ -1,12 +1,13 @@
 import type { FeatureSpec, LayersModelFiles, SignalSet } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import type { TrainingState } from './adam.ts';
-import { checkLoss } from './autoencoder.ts';
+import { checkLoss } from './leave-one-out-training.ts';
 import { Corruption } from './corruption.ts';
 import type { EpochProgress } from './cross-fit.ts';
 import { denseEngine } from './dense-engine.ts';
 import { chooseInputs, extractFeatures } from './feature-choice.ts';
-import { gapOf, hiddenUnits, type Fit } from './fit.ts';
+import { gapOf, type Fit } from './fit.ts';
+import { hiddenUnits } from './hidden-units.ts';
 import type { HyperParameters } from './hyper-parameters.ts';
 import { decay } from './learning-rate.ts';
 import { LogRows, readAlarms, type RowQuery } from './log-rows.ts';

@@ -35,9 +35,10 @@ const HYPER_LIMITS: Partial<
   Record<keyof HyperParameters, readonly [min: number, max: number, whole: boolean]>
 > = {
   windowRows: [1, 256, true],
-  smoothingRows: [1, 256, true],
-  shiftRows: [0, 256, true],
+  smoothingRows: [0, 256, true],
+  shiftWeight: [0, 100, false],
   clip: [0.1, 1000, false],
+  units: [0, 1000, true],
   outerUnits: [0, 10_000, true],
   middleUnits: [0, 10_000, true],
   rowsShown: [1, 1e12, true],
@@ -46,7 +47,7 @@ const HYPER_LIMITS: Partial<
   patience: [1, 1000, true],
   maskChance: [0, 0.9, false],
   parts: [2, 100, true],
-  thresholdFactor: [0.01, 100, false],
+  thresholdFactor: [0, 100, false],
   raiseAfterRows: [1, 1e6, true],
   clearPart: [0.01, 1, false],
   clearAfterRows: [1, 1e6, true],

@@ -114,13 +114,20 @@ export interface FeatureInput {
   scale: number;
 }
 
+/** The higher, the more a score is that of the signal which is furthest off. */
+export type ScoreOrder = 4 | 8;
+
 /** Network output → score. See `Scorer` for the formula. */
 export interface ScoreSpec {
+  /** Of the power mean over the inputs; 4 where it is not said. */
+  order?: ScoreOrder;
   /** Residuals are averaged over this many feature rows. */
   smoothingRows: number;
   /** Per network input: mean and spread of the smoothed residual on held-back normal rows. */
   residualCenter: number[];
   residualScale: number[];
+  /** The spread of residuals below the mean, where it is another one than above. */
+  residualScaleBelow?: number[];
   /** How far the signals themselves have moved; without it the score is of the residuals alone. */
   shift?: ShiftSpec;
 }
@@ -132,6 +139,8 @@ export interface ShiftSpec {
   /** Per network input: mean and spread of the averaged feature on held-back normal rows. */
   center: number[];
   scale: number[];
+  /** The spread below the mean, where it is another one than above. */
+  scaleBelow?: number[];
   /** What a score of shift counts in scores of residuals: both then reach the threshold equally seldom. */
   weight: number;
 }
@@ -294,6 +303,13 @@ function readScore(fields: JsonFields, { windowRows, inputs }: FeatureSpec): Sco
     residualCenter: fields.numbers('residualCenter', inputs.length),
     residualScale: fields.numbers('residualScale', inputs.length, Number.MIN_VALUE),
   };
+  if (fields.has('residualScaleBelow'))
+    spec.residualScaleBelow = fields.numbers('residualScaleBelow', inputs.length, Number.MIN_VALUE);
+  if (fields.has('order')) {
+    const order = fields.integer('order', 4, 8);
+    if (order !== 4 && order !== 8) throw invalid(`${fields.at('order')} must be 4 or 8.`);
+    spec.order = order;
+  }
   if (fields.has('shift')) spec.shift = readShift(fields.object('shift'), spec.smoothingRows, inputs.length);
   fields.end();
   return spec;
@@ -306,6 +322,7 @@ function readShift(fields: JsonFields, smoothingRowsMax: number, inputs: number)
     scale: fields.numbers('scale', inputs, Number.MIN_VALUE),
     weight: fields.positive('weight'),
   };
+  if (fields.has('scaleBelow')) spec.scaleBelow = fields.numbers('scaleBelow', inputs, Number.MIN_VALUE);
   fields.end();
   return spec;
 }

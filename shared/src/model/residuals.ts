@@ -3,30 +3,42 @@ import { FeatureExtractor } from './features.ts';
 import type { FeatureSpec } from './manifest.ts';
 
 /**
+ * Values are kept as whole multiples of this, so that sums of them are exact: they may be added to and taken from a sum in
+ * any order and give the same bits.
+ */
+const STEP = 2 ** -32;
+/** Added and taken away again, it rounds a double to a whole number, half to even. */
+const ROUND = 1.5 * 2 ** 52;
+/** Of all rows together; with it a sum stays below 2^51 steps. */
+const SUM_MAX = 2 ** 19;
+
+/**
  * The mean of the last `rows` rows of values, per column over those that were seen. Depends on these rows and on
- * nothing before: summed anew each time, from the oldest to the newest, for the reason given in `FeatureExtractor`.
+ * nothing before, to the last bit; and costs the same for any number of rows.
  */
 export class MovingMean {
   /** The last means, one per column; NaN where nothing was seen. */
   readonly values: Float64Array;
   private readonly rows: number;
+  private readonly limit: number;
+  /** In steps; NaN where nothing was seen, infinite where the value was. */
   private readonly ring: Float64Array;
-  /** Views of the rows of the ring: to make one each time would take longer than to fill it. */
-  private readonly rowViews: Float64Array[];
-  /** Per row of the ring whether something in it was not seen. */
-  private readonly holed: Uint8Array;
+  private readonly staged: Float64Array;
+  private readonly sums: Float64Array;
+  private readonly seen: Int32Array;
+  private readonly infinite: Int32Array;
   private next = 0;
   private filled = 0;
 
   constructor(columns: number, rows: number) {
     this.rows = rows;
+    this.limit = SUM_MAX / rows / STEP;
     this.values = new Float64Array(columns);
-    const ring = new Float64Array(columns * rows);
-    this.ring = ring;
-    this.rowViews = Array.from({ length: rows }, (_, row) =>
-      ring.subarray(row * columns, (row + 1) * columns),
-    );
-    this.holed = new Uint8Array(rows);
+    this.ring = new Float64Array(columns * rows);
+    this.staged = new Float64Array(columns);
+    this.sums = new Float64Array(columns);
+    this.seen = new Int32Array(columns);
+    this.infinite = new Int32Array(columns);
   }
 
   /** Part of the rows that have been there since the last restart, 0..1. */
@@ -36,74 +48,50 @@ export class MovingMean {
 
   restart(): void {
     this.filled = 0;
+    this.sums.fill(0);
+    this.seen.fill(0);
+    this.infinite.fill(0);
   }
 
   /** The place for the next row of values, NaN = not seen; to be filled before `advance`. */
   row(): Float64Array {
-    return this.rowViews[this.next]!;
+    return this.staged;
   }
 
   /** Takes the row that was put into `row()`. */
   advance(): void {
-    const row = this.rowViews[this.next]!;
-    let sum = 0;
-    for (const value of row) sum += value;
-    // Infinities of both signs look like a hole, which only takes longer.
-    this.holed[this.next] = Number.isNaN(sum) ? 1 : 0;
+    const { ring, staged, sums, seen, infinite, limit } = this;
+    const columns = staged.length;
+    const at = this.next * columns;
+    const full = this.filled === this.rows;
+    for (let i = 0; i < columns; i++) {
+      if (full) {
+        const old = ring[at + i]!;
+        if (old - old === 0) {
+          sums[i]! -= old;
+          seen[i]!--;
+        } else if (old === old) infinite[i]!--;
+      }
+      const value = staged[i]! / STEP;
+      if (value - value === 0) {
+        const step = (value > limit ? limit : value < -limit ? -limit : value) + ROUND - ROUND;
+        ring[at + i] = step;
+        sums[i]! += step;
+        seen[i]!++;
+      } else {
+        ring[at + i] = value;
+        if (value === value) infinite[i]!++;
+      }
+    }
     this.next = this.next + 1 === this.rows ? 0 : this.next + 1;
-    if (this.filled < this.rows) this.filled++;
+    if (!full) this.filled++;
   }
 
-  /** Computes `values`. */
+  /** Computes `values`: infinite where one of the values is. */
   average(): void {
-    const { ring, values, rows, filled } = this;
-    const columns = values.length;
-    const oldest = (this.next - filled + rows) % rows;
-    // Where everything was seen: the same sums in the same order, four columns at a time, which do not wait for each other.
-    const whole = this.isWhole() ? columns - (columns % 4) : 0;
-    const end = rows * columns;
-    for (let i = 0; i < whole; i += 4) {
-      let sum0 = 0;
-      let sum1 = 0;
-      let sum2 = 0;
-      let sum3 = 0;
-      let at = oldest * columns + i;
-      for (let k = 0; k < filled; k++) {
-        sum0 += ring[at]!;
-        sum1 += ring[at + 1]!;
-        sum2 += ring[at + 2]!;
-        sum3 += ring[at + 3]!;
-        at += columns;
-        if (at >= end) at -= end;
-      }
-      values[i] = sum0 / filled;
-      values[i + 1] = sum1 / filled;
-      values[i + 2] = sum2 / filled;
-      values[i + 3] = sum3 / filled;
-    }
-    for (let i = whole; i < columns; i++) {
-      let sum = 0;
-      let seen = 0;
-      let row = oldest;
-      for (let k = 0; k < filled; k++) {
-        const value = ring[row * columns + i]!;
-        if (!Number.isNaN(value)) {
-          sum += value;
-          seen++;
-        }
-        row = row + 1 === rows ? 0 : row + 1;
-      }
-      values[i] = sum / seen;
-    }
-  }
-
-  /** Whether all was seen in all rows that are there. */
-  private isWhole(): boolean {
-    const { holed, rows, filled } = this;
-    // Until the ring is full some of its rows are of before: rare enough for the slower way.
-    if (filled < rows) return false;
-    for (let row = 0; row < rows; row++) if (holed[row] === 1) return false;
-    return true;
+    const { values, sums, seen, infinite } = this;
+    for (let i = 0; i < values.length; i++)
+      values[i] = infinite[i]! > 0 ? Infinity : (sums[i]! * STEP) / seen[i]!;
   }
 }
 
@@ -122,9 +110,10 @@ export interface ResidualOptions {
  * `smoothingRows` feature rows, and the input itself averaged over the last `shiftRows`. Noise averages out, a fault
  * does not. Depends on the last `windowRows + smoothingRows − 1` rows and on nothing before.
  *
- * The network is given clipped features, as it knows nothing of what lies beyond; the residual is of the
- * feature as it is, so that far off stays far off. What is averaged beside it is the clipped feature: a shift lasts, a
- * glitch does not.
+ * All of it is of clipped features: the network knows nothing of what lies beyond, and what is far off for all signals that hang
+ * together, as at a cold start, is not off by itself.
+ *
+ * Where a signal was not seen, the network runs twice: first without it, then with what it expects of it.
  *
  * An output that is not finite makes all residuals of its row infinite: a network that is broken must not look
  * like one that finds everything normal.
@@ -140,12 +129,17 @@ export class SmoothedResiduals {
   private readonly features: MovingMean | undefined;
   private readonly limits: Float64Array;
   private readonly fromFirstRow: boolean;
+  private readonly clip: number;
+  /** The clipped features, and in place of those that were not seen what the network expects. */
+  private readonly expected: Float32Array;
 
   constructor(spec: FeatureSpec, network: Network, options: ResidualOptions) {
     const inputs = spec.inputs.length;
     const { smoothingRows, shiftRows = 0, limits, fromFirstRow = false } = options;
     this.extractor = new FeatureExtractor(spec, fromFirstRow);
     this.network = network;
+    this.clip = spec.clip;
+    this.expected = new Float32Array(inputs);
     this.fromFirstRow = fromFirstRow;
     this.limits = limits === undefined ? new Float64Array(inputs).fill(Infinity) : Float64Array.from(limits);
     this.residuals = new MovingMean(inputs, smoothingRows);
@@ -172,13 +166,20 @@ export class SmoothedResiduals {
       features?.restart();
     }
     if (!ready) return false;
-    const { clipped, standardised, seen } = extractor;
-    const output = this.network.run(clipped);
+    const { clipped, seen } = extractor;
+    let output = this.network.run(clipped);
+    if (seen.includes(0)) {
+      // What was not seen is what the network expects: a zero would tell the other outputs something that is not so.
+      for (let i = 0; i < seen.length; i++)
+        if (seen[i] === 0) this.expected[i] = within(output[i]!, this.clip);
+        else this.expected[i] = clipped[i]!;
+      output = this.network.run(this.expected);
+    }
     const into = residuals.row();
     let outputs = 0;
     for (let i = 0; i < into.length; i++) {
       outputs += output[i]!;
-      into[i] = seen[i] === 0 ? Number.NaN : within(standardised[i]! - output[i]!, limits[i]!);
+      into[i] = seen[i] === 0 ? Number.NaN : within(clipped[i]! - output[i]!, limits[i]!);
     }
     if (!Number.isFinite(outputs)) into.fill(Infinity);
     residuals.advance();

@@ -1,26 +1,28 @@
-import { DenseExecutor } from './dense.ts';
+import { DenseExecutor, type Network } from './dense.ts';
 import type { Model } from './load-model.ts';
-import type { ScoreSpec } from './manifest.ts';
+import type { ScoreOrder, ScoreSpec } from './manifest.ts';
 import { SmoothedResiduals } from './residuals.ts';
 
-/** Most that one row weighs, in spreads of the average: with this a glitch stays a few spreads small. */
-const ROW_LIMIT = 30;
+/** Signals that are tried as the one to blame: each takes a run of the network. */
+const SUSPECTS = 4;
+/** Most that one row weighs, in spreads of the average: with this a glitch stays a spread small. */
+const ROW_LIMIT = 12;
 
 /**
  * Rows of one vehicle → anomaly scores. The same code in the car, in the predictor and in the trainer.
  *
- *   f   features of the last `windowRows` rows, standardised (FeatureExtractor)
- *   r   f − autoencoder(f), each within ±30 residualScale, averaged over the last `smoothingRows` rows
+ *   f   features of the last `windowRows` rows, standardised, within ±`clip` (FeatureExtractor)
+ *   r   f − network(f), each within ±12 of the larger residualScale, averaged over the last `smoothingRows` rows
  *       (SmoothedResiduals)
- *   z   (r − residualCenter) / residualScale, per input
- *   score of residuals = ⁴√ mean(z⁴)
- *   score of shift     = the same of f within ±`clip` instead of r, averaged over `shift.smoothingRows`, with `shift.center` and
- *                        `shift.scale`
+ *   z   (r − residualCenter) / residualScale, per input; below the center / residualScaleBelow where there is one
+ *   score of residuals = ᵒ√ mean(zᵒ) with the order o: 8, or 4
+ *   score of shift     = the same of f instead of r, averaged over `shift.smoothingRows`, with `shift.center`,
+ *                        `shift.scale` and `shift.scaleBelow`
  *   score = max(score of residuals, shift.weight · score of shift)
  *
  * Reconstruction error as a measure of novelty is from Japkowicz, Myers and Gluck, "A novelty detection
  * approach to classification" (IJCAI 1995). Three things are added. Residuals keep their sign until they have been
- * averaged, so that noise cancels and a shift does not. The power mean of order 4 stands between the root
+ * averaged, so that noise cancels and a shift does not. The power mean stands between the root
  * mean square, in which one broken signal among many drowns, and the maximum, which hears only one of them. And what
  * moves all signals together fits the network well: the shift hears it.
  *
@@ -33,9 +35,10 @@ export class Scorer {
   /** Whether the windows were full at the last row; then a score that is not finite is the model's fault. */
   ready = false;
   private readonly residuals: SmoothedResiduals;
+  private readonly network: Network;
   private readonly spec: ScoreSpec;
   private readonly signalOfInput: Int32Array;
-  /** z⁴ per input, of the last row: of the residuals, of the shift, and of the one that the score is. */
+  /** zᵒ per input, of the last row: of the residuals, of the shift, and of the one that the score is. */
   private readonly residualPowers: Float64Array;
   private readonly shiftPowers: Float64Array;
   private powers: Float64Array;
@@ -46,9 +49,12 @@ export class Scorer {
     this.model = model;
     this.spec = score;
     const network = model.network ?? new DenseExecutor(model.layers);
+    this.network = network;
     this.residuals = new SmoothedResiduals(features, network, {
       smoothingRows: score.smoothingRows,
-      limits: score.residualScale.map((scale) => ROW_LIMIT * scale),
+      limits: score.residualScale.map(
+        (scale, i) => ROW_LIMIT * Math.max(scale, score.residualScaleBelow?.[i] ?? 0),
+      ),
       ...(shift === undefined ? {} : { shiftRows: shift.smoothingRows }),
       fromFirstRow,
     });
@@ -70,11 +76,20 @@ export class Scorer {
       residualPowers.fill(0);
       return Number.NaN;
     }
-    const { residualCenter, residualScale, shift } = spec;
-    const score = fuse(residuals.values, residualCenter, residualScale, residualPowers, residuals.share);
+    const { residualCenter, residualScale, residualScaleBelow, shift, order } = spec;
+    const score = fuse(
+      residuals.values,
+      residualCenter,
+      residualScale,
+      residualPowers,
+      residuals.share,
+      order,
+      residualScaleBelow,
+    );
     if (shift === undefined) return score;
-    const { center, scale, weight } = shift;
-    const shifted = weight * fuse(residuals.shifts, center, scale, shiftPowers, residuals.shiftShare);
+    const { center, scale, scaleBelow, weight } = shift;
+    const shifted =
+      weight * fuse(residuals.shifts, center, scale, shiftPowers, residuals.shiftShare, order, scaleBelow);
     if (!(shifted > score)) return score;
     this.powers = shiftPowers;
     return shifted;
@@ -90,20 +105,78 @@ export class Scorer {
   /**
    * What each signal adds to the last score: one part per signal of the signal set, 1 in all. Zeros where the
    * last score was NaN, 0 or infinite.
+   *
+   * A signal that is off also makes those look odd that are expected from it. So the suspects are put one by one where the
+   * other signals expect them, as a counterfactual: the one that makes most of the score vanish has that part of it, the
+   * others have what remains, by their zᵒ. Where features are not averaged (no `shift`) the parts are by zᵒ alone.
    */
   contributions(into = new Float32Array(this.model.manifest.signalSet.signals.length)): Float32Array {
     const { powers, signalOfInput } = this;
-    let sum = 0;
-    for (const power of powers) sum += power;
+    const all = sumOf(powers);
     into.fill(0);
-    if (sum > 0 && sum < Infinity)
-      for (let i = 0; i < powers.length; i++) into[signalOfInput[i]!]! += powers[i]! / sum;
+    if (!(all > 0 && all < Infinity)) return into;
+    let rest: ArrayLike<number> = powers;
+    let blamed = -1;
+    if (powers === this.residualPowers && this.spec.shift !== undefined) {
+      const found = this.mostToBlame(all);
+      rest = found.powers;
+      blamed = found.signal;
+    }
+    let remaining = 0;
+    for (let i = 0; i < rest.length; i++) {
+      into[signalOfInput[i]!]! += rest[i]! / all;
+      remaining += rest[i]!;
+    }
+    if (blamed >= 0) into[blamed]! += 1 - remaining / all;
     return into;
+  }
+
+  /** The suspect without which the least remains of the score, and zᵒ per input of what remains. */
+  private mostToBlame(all: number): { signal: number; powers: ArrayLike<number> } {
+    const { residuals, spec, signalOfInput, network, residualPowers: powers } = this;
+    const { residualCenter, residualScale } = spec;
+    const { clip } = this.model.manifest.features;
+    const bySignal = new Float64Array(this.model.manifest.signalSet.signals.length);
+    for (let i = 0; i < powers.length; i++) bySignal[signalOfInput[i]!]! += powers[i]!;
+    const features = Float32Array.from(residuals.shifts, (value) => (Number.isNaN(value) ? 0 : value));
+    const output = Float64Array.from(network.run(features));
+    const expected = new Float32Array(features.length);
+    const moved = new Float64Array(features.length);
+    let best: { signal: number; powers: ArrayLike<number> } = { signal: -1, powers };
+    let least = all;
+    for (let suspect = 0; suspect < SUSPECTS; suspect++) {
+      const signal = bySignal.indexOf(Math.max(...bySignal));
+      if (!(bySignal[signal]! > 0)) break;
+      bySignal[signal] = 0;
+      for (let i = 0; i < features.length; i++) {
+        const value = features[i]! - residuals.values[i]!;
+        const fits = signalOfInput[i] === signal && !Number.isNaN(value);
+        expected[i] = fits ? Math.max(-clip, Math.min(clip, value)) : features[i]!;
+      }
+      const without = network.run(expected);
+      for (let i = 0; i < moved.length; i++)
+        moved[i] =
+          signalOfInput[i] === signal ? residualCenter[i]! : residuals.values[i]! + output[i]! - without[i]!;
+      const left = new Float64Array(moved.length);
+      fuse(moved, residualCenter, residualScale, left, residuals.share, spec.order, spec.residualScaleBelow);
+      const remaining = sumOf(left);
+      if (remaining < least) {
+        least = remaining;
+        best = { signal, powers: left };
+      }
+    }
+    return best;
   }
 }
 
+function sumOf(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (const value of Array.from(values)) sum += value;
+  return sum;
+}
+
 /**
- * Averages → score; `powers` gets z⁴ per input. Inputs whose signal was not seen (NaN) count as normal: a silent
+ * Averages → score; `powers` gets zᵒ per input. Inputs whose signal was not seen (NaN) count as normal: a silent
  * sensor is for the bus to report, not for the model. `share` is the part of the rows that the averages are of, the
  * others count as normal.
  */
@@ -113,15 +186,20 @@ export function fuse(
   scales: ArrayLike<number>,
   powers: Float64Array,
   share = 1,
+  order: ScoreOrder = 4,
+  scalesBelow = scales,
 ): number {
   let sum = 0;
   for (let i = 0; i < averages.length; i++) {
-    const z = (share * (averages[i]! - centers[i]!)) / scales[i]!;
+    const off = averages[i]! - centers[i]!;
+    const z = (share * off) / (off < 0 ? scalesBelow : scales)[i]!;
     const square = z * z;
-    const power = square >= 0 ? square * square : 0;
-    powers[i] = power;
-    sum += power;
+    const fourth = square * square;
+    const power = order === 8 ? fourth * fourth : fourth;
+    powers[i] = power >= 0 ? power : 0;
+    sum += powers[i]!;
   }
   // Square roots are exact to the last bit on every machine; a general power is not.
-  return Math.sqrt(Math.sqrt(sum / averages.length));
+  const root = Math.sqrt(Math.sqrt(sum / averages.length));
+  return order === 8 ? Math.sqrt(root) : root;
 }

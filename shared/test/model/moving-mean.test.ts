@@ -20,7 +20,22 @@ const runs = fc
     });
   });
 
-it('gives the bits of the plain sum over the rows, from the oldest to the newest', () => {
+const plainMeans = (kept: number[][], columns: number) =>
+  Array.from({ length: columns }, (_, column) => {
+    const seen = kept.map((values) => values[column]!).filter((value) => !Number.isNaN(value));
+    return seen.some((value) => !Number.isFinite(value))
+      ? Infinity
+      : seen.reduce((sum, value) => sum + value, 0) / seen.length;
+  });
+
+function push(mean: MovingMean, row: readonly number[]): number[] {
+  mean.row().set(row);
+  mean.advance();
+  mean.average();
+  return Array.from(mean.values);
+}
+
+it('is the mean of the last rows since the restart', () => {
   fc.assert(
     fc.property(runs, ({ columns, rows, steps }) => {
       const mean = new MovingMean(columns, rows);
@@ -30,17 +45,37 @@ it('gives the bits of the plain sum over the rows, from the oldest to the newest
           mean.restart();
           kept = [];
         }
-        mean.row().set(row);
-        mean.advance();
-        mean.average();
         kept = [...kept, row].slice(-rows);
-        const plain = row.map((_, column) => {
-          const seen = kept.map((values) => values[column]!).filter((value) => !Number.isNaN(value));
-          return seen.reduce((sum, value) => sum + value, 0) / seen.length;
-        });
-        expect(Array.from(mean.values)).toEqual(plain);
+        const means = push(mean, row);
+        for (const [i, expected] of plainMeans(kept, columns).entries())
+          if (Number.isFinite(expected)) expect(means[i]).toBeCloseTo(expected, 9);
+          else expect(means[i]).toBe(expected);
       }
     }),
     { numRuns: 500 },
   );
+});
+
+it('depends on the last rows and on nothing before, to the bit', () => {
+  fc.assert(
+    fc.property(runs, ({ columns, rows, steps }) => {
+      const all = new MovingMean(columns, rows);
+      const means = steps.map(({ row }) => push(all, row)).at(-1);
+      const last = new MovingMean(columns, rows);
+      expect(
+        steps
+          .slice(-rows)
+          .map(({ row }) => push(last, row))
+          .at(-1),
+      ).toEqual(means);
+    }),
+    { numRuns: 500 },
+  );
+});
+
+it('takes what is far off for no more than a bound, so that sums stay exact', () => {
+  const mean = new MovingMean(1, 4);
+  for (const value of [1e200, 1, 2, 3]) push(mean, [value]);
+  expect(mean.values[0]).toBeCloseTo((2 ** 17 + 6) / 4, 6);
+  expect(push(mean, [4])).toEqual([2.5]);
 });

@@ -1,12 +1,13 @@
 import { CardanError, type DenseLayer } from '@cardan/shared';
 import { Corruption } from './corruption.ts';
 import { DenseTraining } from './dense-training.ts';
+import { leaveOneOut } from './leave-one-out.ts';
 import { SeededRandom } from './seeded-random.ts';
 import type { Turns } from './turns.ts';
 
-export interface AutoencoderOptions {
-  /** Units of the hidden layers, tanh each; the output is linear. */
-  hidden: readonly number[];
+export interface LeaveOneOutOptions {
+  /** Hidden units per output; 1: a linear network. */
+  units: number;
   batchRows: number;
   /** Chance that a signal is hidden in a row, and the noise on the others (standard deviations). */
   maskChance: number;
@@ -16,16 +17,18 @@ export interface AutoencoderOptions {
 
 /** Rows between two looks at the clock. */
 const VALIDATION_ROWS = 1000;
+/** Nothing is predicted better than that, in standard deviations. */
+const ERROR_MIN = 1e-3;
 
 /**
- * A denoising autoencoder in training (Vincent et al., "Extracting and composing robust features with denoising
- * autoencoders", ICML 2008): it is shown rows with some signals hidden and noise on the others, and learns to
- * give back the clean ones. So it learns what a signal must be, given the others, instead of copying it.
+ * A leave-one-out network in training: it learns what a signal must be, given the others. It is shown rows with noise on
+ * them and learns to give back the clean ones, so that it leans on many signals a little and on none alone (Vincent et al.,
+ * "Extracting and composing robust features with denoising autoencoders", ICML 2008).
  */
-export class AutoencoderTraining {
+export class LeaveOneOutTraining {
   private readonly rows: Float32Array;
   private readonly groups: readonly number[];
-  private readonly options: AutoencoderOptions;
+  private readonly options: LeaveOneOutOptions;
   private readonly random: SeededRandom;
   private readonly training: DenseTraining;
   private readonly order: Uint32Array;
@@ -37,14 +40,13 @@ export class AutoencoderTraining {
    * `rows` is row-major with a column per entry of `groups`, which names the signal of the column: signals are
    * hidden as a whole.
    */
-  constructor(rows: Float32Array, groups: readonly number[], options: AutoencoderOptions) {
+  constructor(rows: Float32Array, groups: readonly number[], options: LeaveOneOutOptions) {
     this.rows = rows;
     this.groups = groups;
     this.options = options;
     this.random = new SeededRandom(options.seed);
-    this.training = new DenseTraining(
-      initialLayers([groups.length, ...options.hidden, groups.length], this.random),
-    );
+    const { layers, trained } = leaveOneOut(rows, groups, options.units, this.random);
+    this.training = new DenseTraining(layers, {}, trained);
     this.order = Uint32Array.from({ length: rows.length / groups.length }, (_, i) => i);
     this.inputs = new Float32Array(options.batchRows * groups.length);
     this.targets = new Float32Array(options.batchRows * groups.length);
@@ -72,16 +74,27 @@ export class AutoencoderTraining {
     return checkLoss(sum / order.length, learningRate);
   }
 
-  /** Mean squared error on rows as they are. Throws TRAINING_DIVERGED. */
-  async validationLoss(rows: Float32Array, learningRate: number, turns: Turns): Promise<number> {
+  /** Mean squared error on the rows of the training as they are. Throws TRAINING_DIVERGED. */
+  loss(learningRate: number): number {
+    return checkLoss(this.training.loss(this.rows, this.rows, this.order.length), learningRate);
+  }
+
+  /**
+   * How far off the network is on rows that it has not seen: the geometric mean over the columns of their mean absolute
+   * errors. So a column that is predicted well counts as much as one that hardly can be, and a few rows of a kind
+   * that it does not know do not decide. Throws TRAINING_DIVERGED.
+   */
+  async validationError(rows: Float32Array, learningRate: number, turns: Turns): Promise<number> {
     const width = this.groups.length;
-    let sum = 0;
+    const sums = new Float64Array(width);
     for (let at = 0; at < rows.length; at += VALIDATION_ROWS * width) {
       const block = rows.subarray(at, at + VALIDATION_ROWS * width);
-      sum += block.length * this.training.loss(block, block, block.length / width);
+      this.training.addErrors(block, block, block.length / width, sums);
       if (turns.due) await turns.give();
     }
-    return checkLoss(sum / rows.length, learningRate);
+    let logs = 0;
+    for (const sum of sums) logs += Math.log(ERROR_MIN + sum / (rows.length / width));
+    return checkLoss(Math.exp(logs / width), learningRate);
   }
 
   layers(): DenseLayer[] {
@@ -96,20 +109,4 @@ export function checkLoss(loss: number, learningRate: number): number {
     'TRAINING_DIVERGED',
     `The loss became ${loss}. Train again with a smaller learning rate than ${learningRate}.`,
   );
-}
-
-/** Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010). */
-export function initialLayers(sizes: readonly number[], random: SeededRandom): DenseLayer[] {
-  return sizes.slice(1).map((units, i) => {
-    const inputs = sizes[i]!;
-    const limit = Math.sqrt(6 / (inputs + units));
-    return {
-      name: `dense_${i + 1}`,
-      inputs,
-      units,
-      activation: i === sizes.length - 2 ? 'linear' : 'tanh',
-      kernel: Float32Array.from({ length: inputs * units }, () => limit * (2 * random.uniform() - 1)),
-      bias: new Float32Array(units),
-    };
-  });
 }
