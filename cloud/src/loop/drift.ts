@@ -46,12 +46,12 @@ export interface SensorFault {
  */
 export function scoreDrift(trips: readonly ScoreTrip[]): ScoreDrift | undefined {
   const series = [
-    // What is over twice the threshold says no more: one wild trip must not move the mean of a fleet.
-    { what: 'level', values: trips.map(({ level }) => Math.min(level, 2) / 2) },
+    // What is over the threshold says no more: one wild trip must not move the mean of a fleet.
+    { what: 'level', values: trips.map(({ level }) => Math.min(level, 1)) },
     { what: 'alarmed part', values: trips.map(({ alarmed }) => alarmed) },
   ];
   const found = series.flatMap(({ what, values }) => {
-    const change = lastRise(values);
+    const change = rise(values);
     return change === undefined ? [] : [{ what, ...change }];
   });
   for (const { what, at, before, after } of found.sort((a, b) => a.at - b.at)) {
@@ -137,16 +137,26 @@ export function sensorFaults(trips: readonly ScoreTrip[]): SensorFault[] {
   });
 }
 
-/** The newest place where the mean of a series has risen. */
-function lastRise(values: readonly number[]): { at: number; before: number; after: number } | undefined {
+/**
+ * Whether the mean of a series has risen, by ADWIN, and where: its cuts only say that there was a change, so the place is the
+ * one that least squares give (Bai, Least squares estimation of a shift in linear processes, 1994), of those with a rise.
+ */
+function rise(values: readonly number[]): { at: number; before: number; after: number } | undefined {
   const adwin = new Adwin({ clock: 1 });
-  let at: number | undefined;
+  let isChanged = false;
   values.forEach((value, i) => {
-    if (adwin.update(value) && i >= TRIPS_BEFORE) at = i + 1 - adwin.width;
+    if (adwin.update(value) && i >= TRIPS_BEFORE) isChanged = true;
   });
-  if (at === undefined || at <= 0) return undefined;
-  const [before, after] = [mean(values.slice(0, at)), mean(values.slice(at))];
-  return after > before ? { at, before, after } : undefined;
+  if (!isChanged) return undefined;
+  const total = values.reduce((sum, value) => sum + value, 0);
+  let [found, most, sum]: [ReturnType<typeof rise>, number, number] = [undefined, 0, 0];
+  for (let at = 1; at < values.length; at++) {
+    sum += values[at - 1]!;
+    const [before, after] = [sum / at, (total - sum) / (values.length - at)];
+    const gain = at * (values.length - at) * (after - before) ** 2;
+    if (after > before && gain > most) [found, most] = [{ at, before, after }, gain];
+  }
+  return found;
 }
 
 /** Vehicles that changed at this trip, when they are many. */
@@ -184,10 +194,6 @@ function byVehicle(trips: readonly ScoreTrip[]): Map<string, ScoreTrip[]> {
     else theirs.push(trip);
   }
   return of;
-}
-
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 function quantile(values: readonly number[], part: number): number {
