@@ -86,7 +86,7 @@ test.each(['conv1d', 'gru'] as const)(
     const config = join(registry.dir, 'model.yaml');
     writeFileSync(
       config,
-      `engine: tfjs\nepochs: 4\nhyperParameters: {windowRows: 8, learningRate: 0.01}\n${LAYERS[name]}\n`,
+      `engine: tfjs\nepochs: 4\nhyperParameters: {windowRows: 8, learningRate: 0.01, thresholdFactor: 1.3}\n${LAYERS[name]}\n`,
     );
     const { code, err } = await runCommand([
       ...['train', '--log', `sqlite:${join(registry.dir, 'log.db')}`, '--registry', registry.url],
