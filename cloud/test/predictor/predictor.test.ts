@@ -46,13 +46,9 @@ async function predictor(group?: string): Promise<Predictor> {
     ...(group === undefined ? {} : { group }),
     onProblem: (error) => problems.push(error),
   });
-  let open = true;
-  const close = async () => {
-    if (!open) return;
-    open = false;
-    await started.close();
-    await log.close();
-  };
+  const stop = started.close.bind(started);
+  let closed: Promise<void> | undefined;
+  const close = () => (closed ??= stop().then(() => log.close()));
   closing.push(close);
   started.close = close;
   return started;
