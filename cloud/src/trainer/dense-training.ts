@@ -179,8 +179,8 @@ class LayerTraining {
   /** Places of `parameters` that do not change. */
   readonly frozen: Int32Array;
   private readonly input: Float64Array;
-  /** Per unit the ranges of inputs that it is connected with, as [from, to, from, to, …]; undefined where every unit is with all. */
-  private readonly links: Int32Array[] | undefined;
+  /** Per unit the ranges of inputs that it is connected with, as [from, to, from, to, …]. */
+  private readonly links: readonly Int32Array[];
 
   constructor(
     { name, inputs, units, activation, kernel, bias }: DenseLayer,
@@ -198,11 +198,7 @@ class LayerTraining {
     this.parameters.set(transposed(kernel, inputs, units));
     this.parameters.set(bias, inputs * units);
     this.gradient = new Float64Array(this.parameters.length);
-    if (trained === undefined) {
-      this.frozen = new Int32Array(0);
-      return;
-    }
-    const changes = (unit: number, i: number) => trained[i * units + unit] === 1;
+    const changes = (unit: number, i: number) => trained?.[i * units + unit] !== 0;
     const linked = (unit: number, i: number) => changes(unit, i) || kernel[i * units + unit] !== 0;
     this.links = Array.from({ length: units }, (_, unit) => {
       const ranges: number[] = [];
@@ -214,74 +210,13 @@ class LayerTraining {
     for (let unit = 0; unit < units; unit++) {
       for (let i = 0; i < inputs; i++)
         if (linked(unit, i) && !changes(unit, i)) frozen.push(unit * inputs + i);
-      if (trained[inputs * units + unit] !== 1) frozen.push(inputs * units + unit);
+      if (!changes(unit, inputs)) frozen.push(inputs * units + unit);
     }
     this.frozen = Int32Array.from(frozen);
   }
 
   forward(): void {
-    if (this.links !== undefined) {
-      this.forwardLinks(this.links);
-      return;
-    }
-    const { input, output, parameters, inputs, units } = this;
-    const biases = inputs * units;
-    for (let unit = 0, at = 0; unit < units; unit++) {
-      let sum0 = parameters[biases + unit]!;
-      let sum1 = sum0;
-      let sum2 = sum0;
-      let sum3 = sum0;
-      for (let i = 0; i < input.length; i += BLOCK) {
-        const weight = parameters[at++]!;
-        sum0 += weight * input[i]!;
-        sum1 += weight * input[i + 1]!;
-        sum2 += weight * input[i + 2]!;
-        sum3 += weight * input[i + 3]!;
-      }
-      const out = unit * BLOCK;
-      output[out] = sum0;
-      output[out + 1] = sum1;
-      output[out + 2] = sum2;
-      output[out + 3] = sum3;
-    }
-    activate(this.activation, output);
-  }
-
-  /** Adds to the gradient, and sets the `delta` of the layer before. */
-  backward(before: Float64Array | undefined): void {
-    const { input, delta, parameters, gradient, inputs, units } = this;
-    derive(this.activation, this.output, delta);
-    before?.fill(0);
-    if (this.links !== undefined) {
-      this.backwardLinks(this.links, before);
-      return;
-    }
-    const biases = inputs * units;
-    for (let unit = 0, at = 0; unit < units; unit++) {
-      const d0 = delta[unit * BLOCK]!;
-      const d1 = delta[unit * BLOCK + 1]!;
-      const d2 = delta[unit * BLOCK + 2]!;
-      const d3 = delta[unit * BLOCK + 3]!;
-      gradient[biases + unit]! += d0 + d1 + d2 + d3;
-      if (before === undefined) {
-        for (let i = 0; i < input.length; i += BLOCK)
-          gradient[at++]! += d0 * input[i]! + d1 * input[i + 1]! + d2 * input[i + 2]! + d3 * input[i + 3]!;
-        continue;
-      }
-      for (let i = 0; i < input.length; i += BLOCK) {
-        const weight = parameters[at]!;
-        gradient[at]! += d0 * input[i]! + d1 * input[i + 1]! + d2 * input[i + 2]! + d3 * input[i + 3]!;
-        before[i]! += d0 * weight;
-        before[i + 1]! += d1 * weight;
-        before[i + 2]! += d2 * weight;
-        before[i + 3]! += d3 * weight;
-        at++;
-      }
-    }
-  }
-
-  private forwardLinks(links: readonly Int32Array[]): void {
-    const { input, output, parameters, inputs, units } = this;
+    const { input, output, parameters, inputs, units, links } = this;
     for (let unit = 0; unit < units; unit++) {
       let sum0 = parameters[inputs * units + unit]!;
       let sum1 = sum0;
@@ -308,8 +243,11 @@ class LayerTraining {
     activate(this.activation, output);
   }
 
-  private backwardLinks(links: readonly Int32Array[], before: Float64Array | undefined): void {
-    const { input, delta, parameters, gradient, inputs, units } = this;
+  /** Adds to the gradient, and sets the `delta` of the layer before. */
+  backward(before: Float64Array | undefined): void {
+    const { input, delta, parameters, gradient, inputs, units, links } = this;
+    derive(this.activation, this.output, delta);
+    before?.fill(0);
     for (let unit = 0; unit < units; unit++) {
       const d0 = delta[unit * BLOCK]!;
       const d1 = delta[unit * BLOCK + 1]!;
