@@ -17,3 +17,16 @@ export async function runCommand(
   const [code] = (await once(child, 'close')) as [number];
   return { code, out, err };
 }
+
+/** Runs `cardan-cloud …`, and stops it (SIGINT) as soon as it says that an epoch has begun. */
+export async function interruptTraining(args: readonly string[]): Promise<{ code: number; err: string }> {
+  const child = spawn(process.execPath, [CLOUD, ...args]);
+  let err = '';
+  child.stderr.on('data', (data: Buffer) => {
+    const before = err;
+    err += data.toString('utf8');
+    if (!/epoch \d/.test(before) && /epoch \d/.test(err)) child.kill('SIGINT');
+  });
+  const [code] = (await once(child, 'close')) as [number];
+  return { code, err };
+}

@@ -1,12 +1,10 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { cloudEvent, ensureLogTopics, eventToRecord, parseManifest } from '@cardan/shared';
 import { SqliteEventLog } from '@cardan/shared/event-log';
-import { CLOUD, runCommand } from '../run-command.ts';
+import { interruptTraining, runCommand } from '../run-command.ts';
 import { drive, SET } from './telemetry-fixture.ts';
 
 const ROWS = 400;
@@ -56,15 +54,7 @@ function bytesOf(out: string) {
 it('a recurrent network whose training is interrupted comes to the same bytes as an undisturbed one', async () => {
   expect((await runCommand(flags('whole'))).code).toBe(0);
 
-  const child = spawn(process.execPath, [CLOUD, ...flags('parts')]);
-  let err = '';
-  child.stderr.on('data', (data: Buffer) => {
-    const before = err;
-    err += data.toString('utf8');
-    // As soon as it trains.
-    if (!/epoch \d/.test(before) && /epoch \d/.test(err)) child.kill('SIGINT');
-  });
-  const [code] = (await once(child, 'close')) as [number];
+  const { code, err } = await interruptTraining(flags('parts'));
   expect(err).toMatch(/stopped in epoch \d, after \d+ of its rows/);
   expect(code).toBe(130);
   expect(existsSync(join(dir, 'parts'))).toBe(false);

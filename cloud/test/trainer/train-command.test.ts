@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { cloudEvent, eventToRecord, loadModel, LOG_TOPICS, parseManifest, Scorer } from '@cardan/shared';
 import { SqliteEventLog } from '@cardan/shared/event-log';
 import { reproduce } from '../../src/models/reproduce.ts';
-import { CLOUD, runCommand } from '../run-command.ts';
+import { interruptTraining, runCommand } from '../run-command.ts';
 import { drive, SET } from './telemetry-fixture.ts';
 
 const VEHICLES = 8;
@@ -95,14 +93,7 @@ it('a training that is interrupted saves what it has, and goes on to the same by
 
   let interrupts = 0;
   for (let resume: string[] = []; interrupts < 2; interrupts++, resume = ['--resume']) {
-    const child = spawn(process.execPath, [CLOUD, ...flags('parts', '--config', yaml, ...resume)]);
-    let err = '';
-    child.stderr.on('data', (data: Buffer) => {
-      const before = err;
-      err += data.toString('utf8');
-      if (!/epoch \d/.test(before) && /epoch \d/.test(err)) child.kill('SIGINT');
-    });
-    const [code] = (await once(child, 'close')) as [number];
+    const { code, err } = await interruptTraining(flags('parts', '--config', yaml, ...resume));
     expect(err).toContain('--resume');
     expect(code).toBe(130);
     expect(existsSync(join(dir, 'parts', 'manifest.json'))).toBe(false);
