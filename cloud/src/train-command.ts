@@ -37,6 +37,7 @@ import { spanOptions, type SpanOptions } from './trainer/span-options.ts';
 import { STREAM_SETTINGS } from './trainer/stream-settings.ts';
 import { parseTrainConfig, type TrainConfig } from './trainer/train-config.ts';
 import { allEvents, catchUp, Training } from './trainer/training.ts';
+import { trivialText } from './trainer/trivial-detectors.ts';
 
 interface TrainFlags extends LogFlags, RegistryOptions, SpanOptions {
   config?: string;
@@ -143,6 +144,8 @@ async function train(flags: TrainFlags, command: Command): Promise<void> {
         `${name} version ${version}, ${rows} rows of ${vehicles} vehicles from ${lineage.span.from} to ${lineage.span.to}, ` +
           `${flags.out === undefined ? 'published' : `written to ${flags.out}`}\n`,
       );
+      const trivial = trivialText(metrics);
+      if (trivial !== undefined) process.stderr.write(`${trivial}\n`);
       const seconds = Number(((performance.now() - started) / 1000).toFixed(1));
       process.stdout.write(
         `${JSON.stringify({ name, version, rows, vehicles, span: lineage.span, threshold: alarm.threshold, metrics, seconds })}\n`,

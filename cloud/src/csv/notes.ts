@@ -1,5 +1,6 @@
 import type { ModelManifest } from '@cardan/shared';
 import type { FitOptions } from '../trainer/fit.ts';
+import { trivialText } from '../trainer/trivial-detectors.ts';
 import type { SensorTable } from './sensor-table.ts';
 import { listed, type TableRows } from './table-rows.ts';
 
@@ -47,4 +48,6 @@ export function noteTraining(command: string, { lineage, metrics, alarm, signalS
       `(${metrics.signals_constant} constant, ${metrics.signals_missing} hardly seen: left out), ` +
       `highest score held back ${metrics.held_back_score_max!.toPrecision(3)}, threshold ${alarm.threshold.toPrecision(3)}\n`,
   );
+  const trivial = trivialText(metrics);
+  if (trivial !== undefined) process.stderr.write(`${command}: ${trivial}\n`);
 }

@@ -19,8 +19,18 @@ const FIGURES: Readonly<Record<string, string>> = {
   alarms_without_repair: 'of those, how many no repair followed',
   multiply_adds: 'multiply-adds of one row',
 };
-/** Detectors without a network, beside which a model has to stand. */
-const PEER = /^(peer|max_z|mahalanobis|t2|trivial)/;
+/** Detectors without a network, beside which a model has to stand, by the beginning of their figures; see `TrivialDetectors`. */
+const PEER = /^(max_z|mahalanobis|t2_q)_/;
+const PEERS: Readonly<Record<string, string>> = {
+  max_z: 'largest deviation of one input, in standard deviations (max |z|)',
+  mahalanobis: 'Mahalanobis distance from the mean',
+  t2_q: 'T² within the principal components, Q beside them',
+};
+/** What is said of each of them. */
+const PEER_FIGURES: Readonly<Record<string, string>> = {
+  alarm_rate: 'part of the held-back rows over a limit that 1 % of the rows trained on exceed',
+  auc: 'area under the ROC curve, on labelled rows',
+};
 
 /**
  * `MODEL.md`: the model card (Mitchell et al., "Model cards for model reporting", 2019) of a published version. It follows
@@ -74,8 +84,8 @@ export function modelCard(manifest: ModelManifest): string {
     peers.length === 0
       ? 'The manifest has no figures of simpler detectors (largest |z|, Mahalanobis) on the same rows to compare these with.'
       : `Simpler detectors on the same rows:\n\n${table(
-          ['figure', 'value'],
-          peers.map(([metric, value]) => [metric, number(value)]),
+          ['figure', 'value', 'what'],
+          peers.map(([metric, value]) => [metric, number(value), peerText(metric)]),
         )}`,
 
     '## Limits',
@@ -148,6 +158,13 @@ function thresholdText({ alarm, lineage, metrics }: ModelManifest): string {
       ? 'No labels were used.'
       : `Labels (\`${lineage.labels.topic}\`) judged it only.`)
   );
+}
+
+function peerText(metric: string): string {
+  const peer = Object.keys(PEERS).find((name) => metric.startsWith(`${name}_`));
+  if (peer === undefined) return '';
+  const figure = metric.slice(peer.length + 1);
+  return `${PEERS[peer]!}: ${PEER_FIGURES[figure] ?? figure}`;
 }
 
 function limits({ signalSet, features, score, lineage, selfTest }: ModelManifest): string[] {

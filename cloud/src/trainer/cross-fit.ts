@@ -88,7 +88,8 @@ function decay(done: number): number {
   return 0.1 + 0.45 * (1 + Math.cos(Math.PI * done));
 }
 
-function concatenated(blocks: readonly Float32Array[]): Float32Array {
+/** One block of all rows. */
+export function concatenated(blocks: readonly Float32Array[]): Float32Array {
   const all = new Float32Array(blocks.reduce((sum, block) => sum + block.length, 0));
   let at = 0;
   for (const block of blocks) {

@@ -14,6 +14,7 @@ import { HYPER_PARAMETERS, type HyperParameters } from './hyper-parameters.ts';
 import { insufficient, meansOf, ROWS_MIN, scoringOf, type HeldBackPart } from './scoring.ts';
 import { split } from './split.ts';
 import type { VehicleRows } from './training-data.ts';
+import { crossFitTrivial, type TrivialFit } from './trivial-detectors.ts';
 import { Turns } from './turns.ts';
 
 export interface FitOptions {
@@ -38,6 +39,8 @@ export interface Fit {
   weights: Buffer;
   metrics: Record<string, number>;
   hyperParameters: Record<string, number | string>;
+  /** What the same rows say without a network. */
+  trivial: TrivialFit;
 }
 
 /** A silence of so many periods is a gap, over which no window reaches. */
@@ -93,6 +96,7 @@ export async function fit(options: FitOptions): Promise<Fit> {
     { signals, features, parameters, means: meansOf(blocks, width), vehicles: vehicles.length },
     turns,
   );
+  const trivial = await crossFitTrivial(parts, signals, features, turns);
   const { modelJson, weights } = writeDense(fitted.layers);
   return {
     engine: 'dense',
@@ -110,8 +114,10 @@ export async function fit(options: FitOptions): Promise<Fit> {
       held_back_score_max: judged.highest,
       multiply_adds: fitted.layers.reduce((sum, { kernel }) => sum + kernel.length, 0),
       ...choice.metrics,
+      ...trivial.metrics,
     },
     hyperParameters: { ...parameters, units, smoothingRows: score.smoothingRows },
+    trivial,
   };
 }
 

@@ -22,6 +22,7 @@ import { SignalSurvey, type SignalFinding } from './signal-survey.ts';
 import { askedInputs, lineageOf, STREAM_HYPER_PARAMETERS, type StreamSettings } from './stream-settings.ts';
 import { trainingBlocks } from './training-blocks.ts';
 import type { TrainingData } from './training-data.ts';
+import { fitTrivial } from './trivial-detectors.ts';
 import { Turns } from './turns.ts';
 
 /** How far a streamed training has got; with it, it goes on to the same bytes. */
@@ -162,6 +163,14 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
     turns,
   );
   network.close?.();
+  // A network that looks at single rows of its window is held against the means of the window.
+  const trivial = await fitTrivial(
+    training,
+    heldBack,
+    signals,
+    { ...features, inputs: choice.inputs },
+    turns,
+  );
   const of = (kind: SignalFinding['kind']) => seen.findings.filter((finding) => finding.kind === kind).length;
   return {
     fit: {
@@ -182,8 +191,10 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
         ...choice.metrics,
         signals_stuck: of('stuck'),
         signals_with_outliers: of('outliers'),
+        ...trivial.metrics,
       },
       hyperParameters: { ...parameters, ...lineageOf(settings), ...engine.hyperParameters },
+      trivial,
     },
     data: {
       vehicles: seen.vehicles.size,
