@@ -1,13 +1,23 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
-import { CardanError, numberBetween, systemCode, messageOf } from '@cardan/shared';
+import { CardanError, numberBetween, readGivenFile, systemCode, messageOf } from '@cardan/shared';
 import { CLOUD_DEFAULTS } from './config.ts';
 import { csvModel } from './csv/csv-model.ts';
 import { writeModelFolder } from './csv/model-folder.ts';
 import { noteProblems, noteTraining, trainingProgress } from './csv/notes.ts';
 import { readSensorTable } from './csv/sensor-table.ts';
 import { signalSetOf, tableRows } from './csv/table-rows.ts';
+import { STREAM_SETTINGS } from './trainer/stream-settings.ts';
+import { parseTrainConfig, type TrainConfig } from './trainer/train-config.ts';
+
+interface Options {
+  train: string;
+  model: string;
+  config?: string;
+  seed?: number;
+}
 
 /** Adds `fit`. */
 export function fitCommand(program: Command): void {
@@ -18,16 +28,17 @@ export function fitCommand(program: Command): void {
     )
     .requiredOption('--train <folder>', 'folder with CSV files: the time in the first column, then sensors')
     .requiredOption('--model <folder>', 'folder that the three files of the model are written to')
+    .option('--config <file>', 'a model.yaml: seed, batch and hyperParameters of it (docs/training.md)')
     .option(
       '--seed <n>',
-      'seed of the training',
+      `seed of the training; default that of the configuration, or ${CLOUD_DEFAULTS.trainer.seed}`,
       numberBetween(0, 2 ** 31, { whole: true }),
-      CLOUD_DEFAULTS.trainer.seed,
     )
     .action(fit);
 }
 
-async function fit({ train, model, seed }: { train: string; model: string; seed: number }): Promise<void> {
+async function fit({ train, model, config, seed: asked }: Options): Promise<void> {
+  const { seed = CLOUD_DEFAULTS.trainer.seed, hyperParameters } = readConfig(config);
   const tables = csvFiles(train).map((path) => readSensorTable(path));
   const set = signalSetOf(tables);
   const recordings = tables.map((table) => {
@@ -36,10 +47,27 @@ async function fit({ train, model, seed }: { train: string; model: string; seed:
     return rows;
   });
   const usable = recordings.filter(({ times }) => times.length > 0);
-  const { files, manifest } = await csvModel(set, usable, seed, { onEpoch: trainingProgress('fit') });
+  const { files, manifest } = await csvModel(set, usable, asked ?? seed, {
+    hyperParameters,
+    onEpoch: trainingProgress('fit'),
+  });
   await writeModelFolder(model, files);
   noteTraining('fit', manifest);
   process.stderr.write(`fit: model ${manifest.name} of ${usable.length} recordings written to ${model}\n`);
+}
+
+/** Throws FILE_NOT_FOUND, CONFIG_INVALID. */
+function readConfig(path: string | undefined): Pick<TrainConfig, 'seed' | 'hyperParameters'> {
+  if (path === undefined) return { seed: undefined, hyperParameters: {} };
+  const text = (file: string) => readGivenFile(file, `the configuration ${file}`).toString('utf8');
+  const { seed, hyperParameters, settings } = parseTrainConfig(text(path), text);
+  for (const [name, value] of Object.entries(settings))
+    if (!isDeepStrictEqual(value, STREAM_SETTINGS[name as keyof typeof STREAM_SETTINGS]))
+      throw new CardanError(
+        'CONFIG_INVALID',
+        `Not a usable model.yaml for fit: ${name === 'heldBackPart' ? 'heldBack' : name} is for training from the log (cardan-cloud train). Here seed, batch and hyperParameters count.`,
+      );
+  return { seed, hyperParameters };
 }
 
 /** The CSV files of a folder by name, or the one that is named. Throws FILE_NOT_FOUND, TRAINING_DATA_INSUFFICIENT. */

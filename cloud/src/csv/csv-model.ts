@@ -12,6 +12,7 @@ import type { ModelFiles } from '../registry-client.ts';
 import { fit, type FitOptions } from '../trainer/fit.ts';
 import { modelName } from '../trainer/training.ts';
 import type { VehicleRows } from '../trainer/training-data.ts';
+import type { TrivialFit } from '../trainer/trivial-detectors.ts';
 
 /** What stands in the lineage instead of a topic: there are no offsets then. */
 export const CSV_TOPIC = 'csv';
@@ -27,7 +28,7 @@ export async function csvModel(
   recordings: readonly VehicleRows[],
   seed: number,
   more: Pick<FitOptions, 'hyperParameters' | 'onEpoch'> = {},
-): Promise<{ files: ModelFiles; manifest: ModelManifest }> {
+): Promise<{ files: ModelFiles; manifest: ModelManifest; trivial: TrivialFit }> {
   const result = await fit({ signalSet, vehicles: recordings, seed, ...more });
   const span = spanOf(recordings);
   const manifest: ModelManifest = {
@@ -59,7 +60,7 @@ export async function csvModel(
   };
   const files = { model: result.modelJson, weights: result.weights };
   manifest.selfTest = selfTestOf(loadModel({ manifest: serializeManifest(manifest), ...files }), seed);
-  return { files: { manifest: serializeManifest(manifest), ...files }, manifest };
+  return { files: { manifest: serializeManifest(manifest), ...files }, manifest, trivial: result.trivial };
 }
 
 function spanOf(recordings: readonly VehicleRows[]): ModelManifest['lineage']['span'] {

@@ -11,7 +11,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { loadModel } from '@cardan/shared';
+import { loadModel, parseManifest } from '@cardan/shared';
+import { TRIVIAL } from '../../src/trainer/trivial-detectors.ts';
 import { csv, FLOW, pump, slice, throttled, timeText, type Recording } from './machines.ts';
 
 /** `cardan-cloud score` and `fit`, as anybody runs them. */
@@ -178,6 +179,15 @@ describe('fit, then score --model', () => {
       expect(readFileSync(at(join('again', file)))).toEqual(readFileSync(at(join('model', file))));
   });
 
+  test('a model.yaml sets the hyper-parameters, and the simpler detectors are told of', async () => {
+    const config = write('short.yaml', 'hyperParameters: {windowRows: 2, smoothingRows: 7}');
+    const { said } = await run('fit', '--train', at('trips'), '--model', at('short'), '--config', config);
+    expect(said).toMatch(/max \|z\| [\d.]+ %, Mahalanobis [\d.]+ %, T²\+Q [\d.]+ % of the held-back rows/);
+    const { features, score, metrics } = parseManifest(readFileSync(at('short/manifest.json')));
+    expect([features.windowRows, score.smoothingRows]).toEqual([2, 7]);
+    for (const name of TRIVIAL) expect(metrics[`${name}_alarm_rate`]).toBeLessThan(0.2);
+  });
+
   test('a normal trip has no alarm, and one in which a signal no longer fits the others has', async () => {
     const trip = pump(900, 200);
     const other = pump(900, 201);
@@ -255,4 +265,15 @@ test('says that a folder to be learned from has no CSV file', async () => {
   expect(code).not.toBe(0);
   expect(said).toContain('error TRAINING_DATA_INSUFFICIENT: ');
   expect(existsSync(at('m'))).toBe(false);
+});
+
+test.each([
+  ['heldBack: 0.3', 'heldBack is for training from the log'],
+  ['hyperParameters: {windowRows: 0}', 'line 1: hyperParameters.windowRows is 0'],
+])('says what a model.yaml has that fit cannot follow: %s', async (yaml, why) => {
+  const config = write('model.yaml', yaml);
+  const { code, said } = await run('fit', '--train', at('trips'), '--model', at('m'), '--config', config);
+  expect(code).not.toBe(0);
+  expect(said).toContain('error CONFIG_INVALID: ');
+  expect(said).toContain(why);
 });
