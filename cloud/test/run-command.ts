@@ -8,8 +8,9 @@ export const CLOUD = fileURLToPath(new URL('../bin/cardan-cloud.js', import.meta
 export async function runCommand(
   args: readonly string[],
   input = '',
+  env: NodeJS.ProcessEnv = process.env,
 ): Promise<{ code: number; out: string; err: string }> {
-  const child = spawn(process.execPath, [CLOUD, ...args]);
+  const child = spawn(process.execPath, [CLOUD, ...args], { env });
   let [out, err] = ['', ''];
   child.stdout.on('data', (data: Buffer) => (out += data.toString('utf8')));
   child.stderr.on('data', (data: Buffer) => (err += data.toString('utf8')));
@@ -19,8 +20,11 @@ export async function runCommand(
 }
 
 /** Runs `cardan-cloud …`, and stops it (SIGINT) as soon as it says that an epoch has begun. */
-export async function interruptTraining(args: readonly string[]): Promise<{ code: number; err: string }> {
-  const child = spawn(process.execPath, [CLOUD, ...args]);
+export async function interruptTraining(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<{ code: number; err: string }> {
+  const child = spawn(process.execPath, [CLOUD, ...args], { env });
   let err = '';
   child.stderr.on('data', (data: Buffer) => {
     const before = err;
