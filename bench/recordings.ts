@@ -1,107 +1,122 @@
 /**
- * What the example configurations of docs/examples find on public recordings, beside the detectors without a network on the
- * very same rows, and beside the article's own autoencoder. Models are made of the sound rows of the first half of the
- * machines and judged on the other half. One JSON line per detector.
+ * What Cardan's models find, row by row, beside the detectors without a network on the very same rows: on simulated cars, and
+ * with the example configurations of docs/examples on public recordings, there also beside the article's own autoencoder.
+ * Models are made of sound rows and judged on other machines. One JSON line per detector.
  *
- *   node --import tsx bench/recordings.ts --car-sensor-data car-sensor-data.csv --cmapss train_FD001.txt [--table]
+ *   node --import tsx bench/recordings.ts [--cars N] [--car-sensor-data car-sensor-data.csv] [--cmapss train_FD001.txt] [--table]
  *
- * The recordings are not part of Cardan; docs/quality.md says where they are from. --table prints the tables of that page.
+ * --cars is how many simulated cars get each kind of fault, 0 for none. The recordings are not part of Cardan;
+ * docs/quality.md says where they are from. --table prints the tables of that page.
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { SignalSet } from '@cardan/shared';
 import { parseTrainConfig } from '../cloud/src/trainer/train-config.ts';
 import { printFigure } from './parts/figure.ts';
-import { articleAutoencoder, type ArticleScaling } from './parts/recordings/article-autoencoder.ts';
+import { CAR_COLUMNS } from './parts/quality/car-rows.ts';
+import { CASES } from './parts/quality/trial.ts';
+import { articleAutoencoder } from './parts/recordings/article-autoencoder.ts';
 import { readCarSensorData } from './parts/recordings/car-sensor-data.ts';
 import { readCmapss } from './parts/recordings/cmapss.ts';
-import { judge, judgeRecordings, type Judged } from './parts/recordings/judge.ts';
+import { detectorsOf, judge, type Detector, type Judged } from './parts/recordings/judge.ts';
 import { soundRows, type LabelledRecording } from './parts/recordings/labelled-recording.ts';
+import { failingCars, soundCars } from './parts/recordings/simulated-cars.ts';
 
 /** The article's network begins elsewhere with each seed. */
 const ARTICLE_SEEDS = 5;
+/** Those of `bench/quality.ts`. */
+const FLEET = { cars: 60, rows: 1000 };
 
 const { values } = parseArgs({
   options: {
+    cars: { type: 'string', default: '12' },
     'car-sensor-data': { type: 'string' },
     cmapss: { type: 'string' },
     table: { type: 'boolean', default: false },
   },
 });
 
-const cars = values['car-sensor-data'];
-if (cars === undefined) skipped('car-sensor-data');
-else {
-  const { set, recordings } = readCarSensorData(cars);
-  const judged = await judgeHalf('car-sensor-data', set, recordings);
-  const [training, others] = halves(recordings);
-  for (const scaling of ['own', 'standardised'] as const) {
-    const all = Array.from({ length: ARTICLE_SEEDS }, (_, seed) =>
-      judgeArticle(set, training, others, { seed, scaling }),
-    );
-    all.sort((a, b) => a.auc - b.auc);
-    for (const which of [all[0]!, all.at(-1)!]) judged.push(which);
-  }
-  print('car-sensor-data', judged);
+const cars = Number(values.cars);
+if (cars > 0) {
+  const fleet = soundCars(FLEET.cars, FLEET.rows);
+  const detectors = await detectorsOf(CAR_COLUMNS.set, fleet, { seed: 1, hyperParameters: {} });
+  printSimulated(
+    CASES.map((of) => {
+      const failing = failingCars(of, cars);
+      return { of, judged: detectors.map((detector) => judge(detector, failing)) };
+    }),
+  );
 }
-if (values.cmapss === undefined) skipped('cmapss');
-else {
-  const { set, recordings } = readCmapss(values.cmapss);
-  print('cmapss', await judgeHalf('cmapss', set, recordings));
-}
+await judgeHalf('car-sensor-data', values['car-sensor-data'], readCarSensorData, (set, training) =>
+  (['own', 'standardised'] as const).flatMap((scaling) =>
+    Array.from({ length: ARTICLE_SEEDS }, (_, seed) => articleAutoencoder(set, training, { seed, scaling })),
+  ),
+);
+await judgeHalf('cmapss', values.cmapss, readCmapss);
 
-function halves(recordings: readonly LabelledRecording[]): [LabelledRecording[], LabelledRecording[]] {
-  const half = recordings.length / 2;
-  return [recordings.slice(0, half), recordings.slice(half)];
-}
-
+/** Learns from the first half of the machines, by the example configuration, and judges on the other half. */
 async function judgeHalf(
   example: string,
-  set: SignalSet,
-  recordings: readonly LabelledRecording[],
-): Promise<Judged[]> {
-  const yaml = new URL(`../docs/examples/${example}.yaml`, import.meta.url);
-  const { seed = 1, hyperParameters } = parseTrainConfig(readFileSync(yaml, 'utf8'), () => '');
-  return judgeRecordings(set, ...halves(recordings), { seed, hyperParameters });
-}
-
-function judgeArticle(
-  set: SignalSet,
-  training: readonly LabelledRecording[],
-  others: readonly LabelledRecording[],
-  options: { seed: number; scaling: ArticleScaling },
-): Judged {
-  const score = articleAutoencoder(set, training.map(soundRows), options);
-  const width = set.signals.length;
-  const scores = others.map(({ times, values }) =>
-    Float64Array.from(times, (_, row) => score(values.subarray(row * width, (row + 1) * width))),
-  );
-  return judge(`article's autoencoder, inputs ${options.scaling}`, others, scores);
-}
-
-function print(example: string, judged: readonly Judged[]): void {
-  if (values.table) {
-    const percent = (part: number | undefined) => (part === undefined ? '' : `${(100 * part).toFixed(1)} %`);
-    process.stdout.write(
-      `\n${example}\n\n| detector | AUC | F1 | false alarms | missed |\n| --- | --: | --: | --: | --: |\n`,
+  path: string | undefined,
+  read: (path: string) => { set: SignalSet; recordings: LabelledRecording[] },
+  beside: (set: SignalSet, training: ReturnType<typeof soundRows>[]) => Detector[] = () => [],
+): Promise<void> {
+  if (path === undefined) {
+    process.stderr.write(
+      `Skipping the recordings of ${example}: name them by --${example} FILE (docs/quality.md).\n`,
     );
-    for (const { detector, auc, f1, falseAlarms, missed } of judged)
-      process.stdout.write(
-        `| ${detector} | ${auc.toFixed(3)} | ${f1?.toFixed(2) ?? ''} | ${percent(falseAlarms)} | ${percent(missed)} |\n`,
-      );
     return;
   }
+  const { set, recordings } = read(path);
+  const [training, others] = [
+    recordings.slice(0, recordings.length / 2),
+    recordings.slice(recordings.length / 2),
+  ];
+  const yaml = new URL(`../docs/examples/${example}.yaml`, import.meta.url);
+  const { seed = 1, hyperParameters } = parseTrainConfig(readFileSync(yaml, 'utf8'), () => '');
+  const detectors = await detectorsOf(set, training, { seed, hyperParameters });
+  const all = [...detectors, ...beside(set, training.map(soundRows))];
+  print(
+    example,
+    all.map((detector) => judge(detector, others)),
+  );
+}
+
+/** A table of the AUC alone: a line per fault, a column per detector. */
+function printSimulated(cases: readonly { of: string; judged: readonly Judged[] }[]): void {
+  if (!values.table) {
+    for (const { of, judged } of cases) printFigures(`simulated ${of}`, judged);
+    return;
+  }
+  const [{ judged: first }] = cases as [(typeof cases)[number]];
+  printLine('fault', ...first.map(({ detector }) => detector));
+  printLine('---', ...first.map(() => '--:'));
+  for (const { of, judged } of cases) printLine(of, ...judged.map(({ auc }) => auc.toFixed(3)));
+}
+
+function print(what: string, judged: readonly Judged[]): void {
+  if (!values.table) {
+    printFigures(what, judged);
+    return;
+  }
+  const percent = (part: number | undefined) => (part === undefined ? '' : `${(100 * part).toFixed(1)} %`);
+  process.stdout.write(`\n${what}\n\n`);
+  printLine('detector', 'AUC', 'F1', 'false alarms', 'missed');
+  printLine('---', '--:', '--:', '--:', '--:');
+  for (const { detector, auc, f1, falseAlarms, missed } of judged)
+    printLine(detector, auc.toFixed(3), f1?.toFixed(2) ?? '', percent(falseAlarms), percent(missed));
+}
+
+function printLine(...cells: string[]): void {
+  process.stdout.write(`| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |\n`);
+}
+
+function printFigures(what: string, judged: readonly Judged[]): void {
   for (const { detector, auc, f1, falseAlarms, missed } of judged)
     printFigure({
-      bench: `recordings ${example}, ${detector}`,
+      bench: `recordings ${what}, ${detector}`,
       value: auc,
       unit: 'AUC of rows',
       ...(f1 === undefined ? {} : { f1, false_alarms: falseAlarms, missed }),
     });
-}
-
-function skipped(what: string): void {
-  process.stderr.write(
-    `Skipping the recordings of ${what}: name them by --${what} FILE (docs/quality.md).\n`,
-  );
 }

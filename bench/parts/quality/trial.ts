@@ -94,7 +94,7 @@ export function tryCar(model: Model, seed: number, healthyS: number): CarOutcome
   return { seed, healthyS, falseAlarms, faults };
 }
 
-function faultOf(of: Case, seed: number, onset: number): Fault {
+export function faultOf(of: Case, seed: number, onset: number): Fault {
   const fault = { onset, severity: MODERATE_SEVERITY, growthMs: GROWTH_S * 1000 };
   const wheel = (seed % 4) as Wheel;
   switch (of) {

@@ -2,6 +2,7 @@ import { DenseExecutor, type Activation, type SignalSet } from '@cardan/shared';
 import { DenseTraining } from '../../../cloud/src/trainer/dense-training.ts';
 import { initialLayers } from '../../../cloud/src/trainer/initial-layers.ts';
 import { SeededRandom } from '../../../cloud/src/trainer/seeded-random.ts';
+import type { Detector } from './judge.ts';
 import type { VehicleRows } from '../../../cloud/src/trainer/training-data.ts';
 
 /** 18-14-7-7-18, of Keras: tanh, relu, tanh and, at its output, relu. */
@@ -28,14 +29,14 @@ export type ArticleScaling = 'own' | 'standardised';
 /**
  * The network of the article's own car demo, with its scaling, optimizer (Adam) and epochs, on rows of normal driving in the
  * order in which they came; its penalty of 1e-7 on the first layer is left out. What it gives cannot be negative, though
- * most of its inputs are; standardised ones, and ten times the epochs, help it. Returns what scores a row: the mean squared
- * difference between input and output.
+ * most of its inputs are; standardised ones, and ten times the epochs, help it. A score is the mean squared difference
+ * between input and output.
  */
 export function articleAutoencoder(
   { signals }: SignalSet,
   training: readonly VehicleRows[],
   { seed, scaling }: { seed: number; scaling: ArticleScaling },
-): (row: Float32Array) => number {
+): Detector {
   const ranges = signals.map(({ name }) => RANGES.find(([begin]) => name.startsWith(begin)));
   const width = signals.length;
   const rows: Float32Array[] = training
@@ -72,8 +73,13 @@ export function articleAutoencoder(
       network.step(block, block, batch.length);
     }
   const executor = new DenseExecutor(network.snapshot());
-  return (row) => {
+  const scoreOf = (row: Float32Array) => {
     const input = scaled(row);
     return executor.run(input).reduce((sum, value, i) => sum + (value - input[i]!) ** 2 / width, 0);
+  };
+  return {
+    name: `the article’s autoencoder, inputs ${scaling}`,
+    scores: ({ times, values }) =>
+      Float64Array.from(times, (_, row) => scoreOf(values.subarray(row * width, (row + 1) * width))),
   };
 }

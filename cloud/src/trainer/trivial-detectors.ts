@@ -19,7 +19,8 @@ import type { Turns } from './turns.ts';
  */
 export const TRIVIAL = ['max_z', 'mahalanobis', 't2_q'] as const;
 export type Trivial = (typeof TRIVIAL)[number];
-const NAMES: Readonly<Record<Trivial, string>> = {
+/** For people. */
+export const TRIVIAL_NAMES: Readonly<Record<Trivial, string>> = {
   max_z: 'max |z|',
   mahalanobis: 'Mahalanobis',
   t2_q: 'T²+Q',
@@ -188,7 +189,7 @@ export async function fitTrivial(
 export function trivialText(metrics: Readonly<Record<string, number>>): string | undefined {
   const rates = TRIVIAL.flatMap((name) => {
     const rate = metrics[`${name}_alarm_rate`];
-    return rate === undefined ? [] : [`${NAMES[name]} ${Number((100 * rate).toPrecision(2))} %`];
+    return rate === undefined ? [] : [`${TRIVIAL_NAMES[name]} ${Number((100 * rate).toPrecision(2))} %`];
   });
   if (rates.length === 0) return undefined;
   return `simpler detectors, at limits for ${100 * LIMIT_EXCEEDED} %, alarm on ${rates.join(', ')} of the held-back rows`;
