@@ -65,9 +65,10 @@ def read(kafka, name, ranges):
         if begin >= end:
             continue
         kafka.assign([TopicPartition(name, partition, begin)])
-        # Not every offset has a record for us, so the position says when the end is reached.
-        while kafka.position([TopicPartition(name, partition)])[0].offset < end:
-            for record in kafka.consume(500, timeout=1):
+        # Not every offset has a record for us, so the position says when the end is reached. To ask for more records than
+        # there are is to wait for the timeout.
+        while (left := end - max(begin, kafka.position([TopicPartition(name, partition)])[0].offset)) > 0:
+            for record in kafka.consume(min(500, left), timeout=1):
                 if record.error() is not None:
                     if record.error().code() == KafkaError._PARTITION_EOF:
                         continue
