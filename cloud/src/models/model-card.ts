@@ -66,7 +66,7 @@ export function modelCard(manifest: ModelManifest): string {
 
     '## How it decides',
     bullets([
-      `An autoencoder (engine \`${manifest.engine}\`, ${number(operationsOf(manifest))} multiply-adds a row) gives back what each ` +
+      `A network (engine \`${manifest.engine}\`, ${number(operationsOf(manifest))} multiply-adds a row) gives back what each ` +
         'input should be, given the others.',
       `The differences, averaged over ${counted(score.smoothingRows, 'row')} and taken in spreads of normal rows, are the score.`,
       `Threshold **${number(alarm.threshold)}**: ${thresholdText(manifest)}`,
