@@ -17,6 +17,9 @@ const FIGURES: Readonly<Record<string, string>> = {
   repair_lead_hours: 'median time from alarm to repair, hours',
   alarms: 'alarms on the rows trained on',
   alarms_without_repair: 'of those, how many no repair followed',
+  repairs_f1: 'F1 of alarms and repairs, at the threshold',
+  threshold_f1: 'F1 of alarms and repairs, at the threshold that was chosen by them',
+  threshold_without_labels: 'the threshold that it would have had without repairs',
   multiply_adds: 'multiply-adds of one row',
 };
 /** Detectors without a network, beside which a model has to stand, by the beginning of their figures; see `TrivialDetectors`. */
@@ -29,7 +32,7 @@ const PEERS: Readonly<Record<string, string>> = {
 /** What is said of each of them. */
 const PEER_FIGURES: Readonly<Record<string, string>> = {
   alarm_rate: 'part of the held-back rows over a limit that 1 % of the rows trained on exceed',
-  auc: 'area under the ROC curve, on labelled rows',
+  repairs_f1: 'F1 of alarms and repairs, at the limit that suits it best',
 };
 
 /**

@@ -1,8 +1,17 @@
-import { Alarm, CardanError, Scorer, SequenceDeduplicator, type AlarmSpec, type Model } from '@cardan/shared';
+import {
+  Alarm,
+  CardanError,
+  FeatureExtractor,
+  Scorer,
+  SequenceDeduplicator,
+  type AlarmSpec,
+  type Model,
+} from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import { telemetryOf } from '../telemetry-record.ts';
 import { readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
 import type { Repair } from './repairs.ts';
+import type { TrivialFit } from './trivial-detectors.ts';
 
 /** An alarm foretells a repair when it was raised at most this long before it. */
 export const FORETELL_HOURS = 7 * 24;
@@ -34,8 +43,9 @@ export async function judgeByRepairs(
   times: TimeRange | undefined,
   repairs: ReadonlyMap<string, readonly Repair[]>,
 ): Promise<RepairJudgement> {
-  const [judgement] = await judgeThresholds(log, model, { offsets, times, repairs }, [1]);
-  return judgement!;
+  const { id } = model.manifest.signalSet;
+  const [judgements] = await judgeThresholds(log, id, raterOf(model), { offsets, times, repairs }, [1]);
+  return judgements![0]!;
 }
 
 /** Thresholds that are tried, by the one that was found without labels: from half of it to four times. */
@@ -51,7 +61,10 @@ export async function thresholdByRepairs(
   model: Model,
   labelled: LabelledSpan,
 ): Promise<{ factor: number; f1: number; judgement: RepairJudgement }> {
-  const judgements = await judgeThresholds(log, model, labelled, FACTORS);
+  const { id } = model.manifest.signalSet;
+  const [judgements] = (await judgeThresholds(log, id, raterOf(model), labelled, FACTORS)) as [
+    RepairJudgement[],
+  ];
   if (judgements[0]!.repairs === 0)
     throw new CardanError(
       'TRAINING_DATA_INSUFFICIENT',
@@ -59,8 +72,7 @@ export async function thresholdByRepairs(
     );
   let best = { factor: FACTORS[0]!, f1: -1, judgement: judgements[0]! };
   for (const [i, judgement] of judgements.entries()) {
-    const { repairs, repairs_foretold: hits, alarms_without_repair: falseAlarms } = judgement;
-    const f1 = (2 * hits) / (2 * hits + falseAlarms + (repairs - hits));
+    const f1 = f1Of(judgement);
     if (f1 >= best.f1) best = { factor: FACTORS[i]!, f1, judgement };
   }
   return best;
@@ -73,20 +85,77 @@ export interface LabelledSpan {
   repairs: ReadonlyMap<string, readonly Repair[]>;
 }
 
-/** One judgement per factor by which the model's threshold is multiplied, all in one pass over the span. */
+/**
+ * How the detectors without a network would have done on the same rows, with the same alarm rule, each at the limit that suits
+ * it best among 25: from half to four times the one that it has by itself. F1 as in `thresholdByRepairs`.
+ */
+export async function judgeTrivialByRepairs(
+  log: EventLog,
+  { manifest }: Pick<Model, 'manifest'>,
+  { detectors, features }: TrivialFit,
+  labelled: LabelledSpan,
+): Promise<Record<string, number>> {
+  const rater: Rater = {
+    alarms: detectors.names.map((name) =>
+      scaledAlarm(manifest.alarm, detectors.limits[name] / manifest.alarm.threshold),
+    ),
+    begin: () => {
+      const extractor = new FeatureExtractor(features);
+      return (time, values, offset) => {
+        if (!extractor.push(time, values, offset)) return detectors.names.map(() => Number.NaN);
+        const scores = detectors.scores(extractor.clipped);
+        return detectors.names.map((name) => scores[name]);
+      };
+    },
+  };
+  const judgements = await judgeThresholds(log, manifest.signalSet.id, rater, labelled, FACTORS);
+  return Object.fromEntries(
+    detectors.names.map((name, i) => [`${name}_repairs_f1`, Math.max(...judgements[i]!.map(f1Of))]),
+  );
+}
+
+/** Alarms and repairs as one figure: 1 when every repair was foretold, and nothing else was. */
+export function f1Of({
+  repairs,
+  repairs_foretold: hits,
+  alarms_without_repair: falseAlarms,
+}: RepairJudgement): number {
+  return hits === 0 ? 0 : (2 * hits) / (2 * hits + falseAlarms + (repairs - hits));
+}
+
+/** What scores the rows of a vehicle, in one way or several, and when each of these is an alarm. */
+interface Rater {
+  alarms: readonly AlarmSpec[];
+  /** For one more vehicle: what takes its rows in their order. */
+  begin(): (time: number, values: Float32Array, offset: number) => readonly number[];
+}
+
+function raterOf(model: Model): Rater {
+  return {
+    alarms: [model.manifest.alarm],
+    begin: () => {
+      const scorer = new Scorer(model);
+      return (time, values, offset) => [scorer.push(time, values, offset)];
+    },
+  };
+}
+
+/** Per way of scoring one judgement per factor by which its threshold is multiplied, all in one pass over the span. */
 async function judgeThresholds(
   log: EventLog,
-  model: Model,
+  signalSet: string,
+  rater: Rater,
   { offsets, times, repairs }: LabelledSpan,
   factors: readonly number[],
-): Promise<RepairJudgement[]> {
+): Promise<RepairJudgement[][]> {
   const duplicates = new SequenceDeduplicator();
   const vehicles = new Map<string, Judged>();
+  const alarms = rater.alarms.flatMap((alarm) => factors.map((factor) => scaledAlarm(alarm, factor)));
   for await (const { records } of log.read('telemetry', readOptions(offsets)))
     for (const { key, value } of records) {
       const batch = key === null || value === null ? undefined : telemetryOf(value, () => undefined);
-      if (key === null || batch?.signalSet !== model.manifest.signalSet.id) continue;
-      const vehicle = vehicles.get(key) ?? new Judged(model, repairs.get(key) ?? [], factors);
+      if (key === null || batch?.signalSet !== signalSet) continue;
+      const vehicle = vehicles.get(key) ?? new Judged(rater.begin(), repairs.get(key) ?? [], alarms);
       vehicles.set(key, vehicle);
       const signals = batch.values.length / batch.times.length;
       for (const [from, to] of duplicates.fresh(key, batch.epoch, batch.firstSequence, batch.times.length))
@@ -96,7 +165,9 @@ async function judgeThresholds(
             vehicle.push(time, batch.values, row * signals);
         }
     }
-  return factors.map((_, i) => judgementOf([...vehicles.values()], i));
+  return rater.alarms.map((_, way) =>
+    factors.map((_, i) => judgementOf([...vehicles.values()], way * factors.length + i)),
+  );
 }
 
 /** What the alarms at one of the thresholds say. */
@@ -135,26 +206,29 @@ function foretells(alarm: number, { time }: Repair): boolean {
 /** One vehicle, as its own agent would see it. */
 class Judged {
   readonly repairs: readonly Repair[];
-  /** When alarms were raised, in order, per threshold. */
+  /** When alarms were raised, in order, per way of scoring and threshold. */
   readonly alarms: number[][];
   /** Indexes of repairs before which it drove. */
   readonly drove = new Set<number>();
-  private readonly scorer: Scorer;
+  private readonly score: ReturnType<Rater['begin']>;
   private readonly watching: Alarm[];
 
-  constructor(model: Model, repairs: readonly Repair[], factors: readonly number[]) {
+  constructor(score: ReturnType<Rater['begin']>, repairs: readonly Repair[], alarms: readonly AlarmSpec[]) {
     this.repairs = repairs;
-    this.scorer = new Scorer(model);
-    this.alarms = factors.map(() => []);
-    this.watching = factors.map((factor) => new Alarm(scaledAlarm(model.manifest.alarm, factor)));
+    this.score = score;
+    this.alarms = alarms.map(() => []);
+    this.watching = alarms.map((alarm) => new Alarm(alarm));
   }
 
   push(time: number, values: Float32Array, offset: number): void {
     const { repairs, drove, alarms, watching } = this;
     for (let i = 0; i < repairs.length; i++) if (foretells(time, repairs[i]!)) drove.add(i);
-    const score = this.scorer.push(time, values, offset);
-    for (let i = 0; i < watching.length; i++)
+    const scores = this.score(time, values, offset);
+    const thresholds = watching.length / scores.length;
+    for (let i = 0; i < watching.length; i++) {
+      const score = scores[Math.floor(i / thresholds)]!;
       if (watching[i]!.push(score) === 'raised' && alarms[i]!.length < ALARMS_MAX) alarms[i]!.push(time);
+    }
   }
 }
 

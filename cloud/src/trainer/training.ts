@@ -22,7 +22,13 @@ import type { EventLog, LogRecord, Offsets } from '@cardan/shared/event-log';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from '../config.ts';
 import type { ModelFiles, RegistryClient } from '../registry-client.ts';
 import { fit, type FitOptions } from './fit.ts';
-import { judgeByRepairs, scaledAlarm, thresholdByRepairs } from './judge-by-repairs.ts';
+import {
+  f1Of,
+  judgeByRepairs,
+  judgeTrivialByRepairs,
+  scaledAlarm,
+  thresholdByRepairs,
+} from './judge-by-repairs.ts';
 import { offsetRanges, readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
 import type { Pace } from './pace.ts';
 import { readRepairs, REPAIRS_TOPIC } from './repairs.ts';
@@ -344,8 +350,10 @@ export async function trainModel(
       manifest.metrics = { ...manifest.metrics, ...judgement, ...chosen };
     } else {
       const judged = await judgeByRepairs(log, model, offsets, times, repairs);
-      manifest.metrics = { ...manifest.metrics, ...judged };
+      manifest.metrics = { ...manifest.metrics, ...judged, repairs_f1: f1Of(judged) };
     }
+    const beside = await judgeTrivialByRepairs(log, model, result.trivial, { offsets, times, repairs });
+    manifest.metrics = { ...manifest.metrics, ...beside };
   }
   model.network?.close?.();
   return { files: { manifest: serializeManifest(manifest), ...files }, manifest };

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { cloudEvent, eventToRecord, loadModel, LOG_TOPICS, parseManifest, Scorer } from '@cardan/shared';
 import { SqliteEventLog } from '@cardan/shared/event-log';
 import { reproduce } from '../../src/models/reproduce.ts';
+import { TRIVIAL } from '../../src/trainer/trivial-detectors.ts';
 import { interruptTraining, runCommand } from '../run-command.ts';
 import { drive, SET } from './telemetry-fixture.ts';
 
@@ -206,6 +207,9 @@ it('workshop repairs choose the threshold when asked, and never the weights', as
       alarms_without_repair: 0,
       threshold_without_labels: plain.alarm.threshold,
     });
+    // The detectors without a network are judged by the same repairs, each at its best limit.
+    for (const name of TRIVIAL) expect(chosen.metrics[`${name}_repairs_f1`]).toBeLessThanOrEqual(1);
+    expect(chosen.metrics.mahalanobis_repairs_f1).toBe(1);
     expect(await reproduce(log, files('chosen').manifest, chosen)).toMatchObject({ equal: true });
   } finally {
     await log.close();
