@@ -33,8 +33,10 @@ export const LIMIT_EXCEEDED = 0.01;
 const VARIANCE_KEPT = 0.95;
 /** Sensors resolve no better than this part of a standard deviation: without it a copy of a signal makes distances infinite. */
 const RESOLUTION = 0.02;
-/** Rows by which they are made: enough for a covariance. */
+/** Rows by which they are made, and by which they are judged: enough for a covariance, and little time for any span. */
 const ROWS_MAX = 20_000;
+/** Long beside a window, short beside a trip. */
+const PIECE_ROWS = 250;
 /** With more inputs, the time that their directions take is not worth a comparison: there is `max_z` alone. */
 const DIRECTIONS_MAX = 256;
 
@@ -62,9 +64,8 @@ export class TrivialDetectors {
     this.directions = directions;
     this.kept = directions === undefined ? 0 : componentsFor(VARIANCE_KEPT, directions.values);
     this.off = new Float64Array(width);
-    const step = stepFor(rows.length / width);
     const parts: Parts[] = [];
-    for (let at = 0; at < rows.length; at += step * width) parts.push(this.parts(rows, at));
+    for (let at = 0; at < rows.length; at += width) parts.push(this.parts(rows, at));
     const limit = (of: (part: Parts) => number) => limitOf(parts.map(of));
     this.t2Limit = limit(({ t2 }) => t2);
     this.qLimit = limit(({ q }) => q);
@@ -153,7 +154,9 @@ export async function crossFitTrivial(
   const unclipped = { ...features, clip: Number.MAX_VALUE };
   const blocks: Float32Array[] = [];
   for (const part of parts)
-    blocks.push(thinned(await extractFeatures(part, signals, unclipped, turns), width));
+    blocks.push(
+      thinned(await extractFeatures(part, signals, unclipped, turns), width, ROWS_MAX / parts.length),
+    );
   const over = new Map<Trivial, number>();
   for (const [i, block] of blocks.entries()) {
     const detectors = await TrivialDetectors.of(concatenated(blocks.filter((_, j) => j !== i)), width, turns);
@@ -178,9 +181,9 @@ export async function fitTrivial(
 ): Promise<TrivialFit> {
   const width = features.inputs.length;
   const unclipped = { ...features, clip: Number.MAX_VALUE };
-  const rows = await extractFeatures(training, signals, unclipped, turns);
+  const rows = await extractFeatures(shortened(training, signals, ROWS_MAX), signals, unclipped, turns);
   const detectors = await TrivialDetectors.of(rows, width, turns);
-  const judged = await extractFeatures(heldBack, signals, unclipped, turns);
+  const judged = await extractFeatures(shortened(heldBack, signals, ROWS_MAX), signals, unclipped, turns);
   const over = await countOver(detectors, judged, width, turns);
   return { features: unclipped, detectors, metrics: ratesOf(over, judged.length / width) };
 }
@@ -222,12 +225,11 @@ interface Moments {
 function momentsOf(rows: Float32Array, width: number): Moments {
   const means = new Float64Array(width);
   const covariance = new Float64Array(width * width);
-  const step = stepFor(rows.length / width) * width;
-  const count = Math.ceil(rows.length / step);
-  for (let at = 0; at < rows.length; at += step)
+  const count = rows.length / width;
+  for (let at = 0; at < rows.length; at += width)
     for (let i = 0; i < width; i++) means[i]! += rows[at + i]! / count;
   const off = new Float64Array(width);
-  for (let at = 0; at < rows.length; at += step) {
+  for (let at = 0; at < rows.length; at += width) {
     for (let i = 0; i < width; i++) off[i] = rows[at + i]! - means[i]!;
     for (let i = 0; i < width; i++)
       for (let j = i; j < width; j++) covariance[i * width + j]! += (off[i]! * off[j]!) / count;
@@ -252,16 +254,25 @@ function limitOf(scores: readonly number[]): number {
   return Math.max(value, RESOLUTION ** 2);
 }
 
-function stepFor(rows: number): number {
-  return Math.max(1, Math.ceil(rows / ROWS_MAX));
-}
-
-/** So many rows, evenly spread, that all parts together take little time. */
-function thinned(rows: Float32Array, width: number): Float32Array {
-  const step = stepFor(rows.length / width);
-  if (step === 1) return rows;
+/** So many rows at most, evenly spread. */
+function thinned(rows: Float32Array, width: number, rowsMax: number): Float32Array {
+  const step = Math.ceil(rows.length / width / rowsMax);
+  if (step <= 1) return rows;
   const taken = new Float32Array(Math.ceil(rows.length / width / step) * width);
   for (let from = 0, to = 0; from < rows.length; from += step * width, to += width)
     taken.set(rows.subarray(from, from + width), to);
   return taken;
+}
+
+/** The same before their features are known, of a long span: pieces of it, as windows need rows in succession. */
+function shortened(spans: readonly Span[], signals: number, rowsMax: number): readonly Span[] {
+  const rows = spans.reduce((sum, { times }) => sum + times.length, 0);
+  const step = PIECE_ROWS * Math.max(1, Math.ceil(rows / rowsMax));
+  if (step === PIECE_ROWS) return spans;
+  return spans.flatMap(({ times, values }) =>
+    Array.from({ length: Math.ceil(times.length / step) }, (_, i) => {
+      const [from, to] = [i * step, i * step + PIECE_ROWS];
+      return { times: times.subarray(from, to), values: values.subarray(from * signals, to * signals) };
+    }),
+  );
 }

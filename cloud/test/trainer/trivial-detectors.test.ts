@@ -110,3 +110,15 @@ test('rows in which signals do not go together are seen by those that know of co
   expect(metrics.mahalanobis_alarm_rate).toBeGreaterThan(0.9);
   expect(metrics.t2_q_alarm_rate).toBeGreaterThan(0.9);
 });
+
+test('of a long span they see a part, spread over all of it', async () => {
+  // What changes is in the second half.
+  const [calm, moved] = [drive(3, 0, 30_000), drive(4, 0.6, 30_000)];
+  const both: Span = {
+    times: Float64Array.from({ length: 60_000 }, (_, row) => 1000 * row),
+    values: Float32Array.from([...calm.values, ...moved.values]),
+  };
+  const { metrics } = await fitTrivial([drive(1, 0)], [both], 2, FEATURES, turns);
+  expect(metrics.mahalanobis_alarm_rate).toBeGreaterThan(0.45);
+  expect(metrics.mahalanobis_alarm_rate).toBeLessThan(0.55);
+});
