@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadModel, parseManifest } from '@cardan/shared';
+import { modelCard } from '../../src/models/model-card.ts';
 import { TRIVIAL } from '../../src/trainer/trivial-detectors.ts';
 import { csv, FLOW, pump, slice, throttled, timeText, type Recording } from './machines.ts';
 
@@ -183,7 +184,9 @@ describe('fit, then score --model', () => {
     const config = write('short.yaml', 'hyperParameters: {windowRows: 2, smoothingRows: 7}');
     const { said } = await run('fit', '--train', at('trips'), '--model', at('short'), '--config', config);
     expect(said).toMatch(/max \|z\| [\d.]+ %, Mahalanobis [\d.]+ %, T²\+Q [\d.]+ % of the held-back rows/);
-    const { features, score, metrics } = parseManifest(readFileSync(at('short/manifest.json')));
+    const manifest = parseManifest(readFileSync(at('short/manifest.json')));
+    expect(modelCard(manifest)).toMatch(/\| mahalanobis_alarm_rate \| [\d.]+ \| Mahalanobis distance/);
+    const { features, score, metrics } = manifest;
     expect([features.windowRows, score.smoothingRows]).toEqual([2, 7]);
     for (const name of TRIVIAL) expect(metrics[`${name}_alarm_rate`]).toBeLessThan(0.2);
   });
