@@ -6,7 +6,7 @@ import {
   type Network,
   type ScoreSpec,
 } from '@cardan/shared';
-import { calibrate, SCORE_ORDER } from './calibrate.ts';
+import { calibrate, median, SCORE_ORDER } from './calibrate.ts';
 import type { HyperParameters } from './hyper-parameters.ts';
 import type { Span } from './split.ts';
 import type { Turns } from './turns.ts';
@@ -19,6 +19,8 @@ const ROW_LIMIT = 10;
 const SMOOTHING_MIN = 5;
 const SMOOTHING_MAX = 120;
 const AVERAGES_MIN = 25;
+/** And over at most this part of a usual span: there is no average before that many rows. */
+const SPAN_PART = 1 / 5;
 /** Threshold by the highest held-back score: with very many vehicles, what one of few adds, and at most. */
 const THRESHOLD_LEAST = 0.95;
 const THRESHOLD_FEW = 3.5;
@@ -56,11 +58,8 @@ export async function scoringOf(
   { signals, features, parameters, means, vehicles }: ScoringOptions,
   turns: Turns,
 ): Promise<Scoring> {
-  const rowsThere = heldBack.reduce(
-    (sum, { spans }) => sum + spans.reduce((most, { times }) => most + times.length, 0),
-    0,
-  );
-  const smoothingRows = parameters.smoothingRows > 0 ? parameters.smoothingRows : smoothingOf(rowsThere);
+  const rowsOfSpans = heldBack.flatMap(({ spans }) => spans.map(({ times }) => times.length));
+  const smoothingRows = parameters.smoothingRows > 0 ? parameters.smoothingRows : smoothingOf(rowsOfSpans);
   const all: Averages[] = [];
   for (const part of heldBack)
     for (const span of part.spans)
@@ -110,10 +109,12 @@ export async function scoringOf(
 
 /**
  * The longer the average, the smaller a fault that shows; but what is normal for an average is only known from many that
- * do not overlap.
+ * do not overlap, and not from the first rows of a span, which fill it.
  */
-function smoothingOf(rows: number): number {
-  return Math.max(SMOOTHING_MIN, Math.min(SMOOTHING_MAX, Math.round(rows / AVERAGES_MIN)));
+function smoothingOf(rowsOfSpans: readonly number[]): number {
+  const rows = rowsOfSpans.reduce((sum, one) => sum + one, 0);
+  const most = Math.min(SMOOTHING_MAX, SPAN_PART * median(rowsOfSpans), rows / AVERAGES_MIN);
+  return Math.max(SMOOTHING_MIN, Math.round(most));
 }
 
 /** By the highest score of held-back rows. The fewer vehicles there are, the less it says of the next. */

@@ -218,6 +218,15 @@ describe('fit, then score --model', () => {
     expect(share(predictions.slice(400))).toBeGreaterThan(0.3);
   });
 
+  test('many recordings, each shorter than the longest average, make a model as well', async () => {
+    mkdirSync(at('short-trips'));
+    for (let trip = 0; trip < 40; trip++) write(`short-trips/${trip}.csv`, csv(pump(80, 400 + trip)));
+    const { code, said } = await run('fit', '--train', at('short-trips'), '--model', at('of-short'));
+    expect([code, said]).toEqual([0, expect.stringContaining('3200 rows of 6 sensors')]);
+    const { score } = parseManifest(readFileSync(at('of-short/manifest.json')));
+    expect(score.smoothingRows).toBe(16);
+  });
+
   test('a sensor that is missing is told, and the rest is scored', async () => {
     const trip = pump(300, 300);
     const less = { names: trip.names.slice(0, 5), rows: trip.rows.map((row) => row.slice(0, 5)) };
