@@ -52,7 +52,10 @@ export class RegistryClient {
     this.token = token;
   }
 
-  /** Uploads a model's files and publishes it. Errors: HTTP_UNREACHABLE, HTTP_STATUS. */
+  /**
+   * Uploads a model's files and publishes it. Throws MODEL_EXISTS when the version has other content already,
+   * HTTP_UNREACHABLE, HTTP_STATUS.
+   */
   async publish(files: ModelFiles, name: string, { trial = false } = {}): Promise<void> {
     for (const blob of [files.model, files.weights])
       await this.request(
@@ -61,12 +64,13 @@ export class RegistryClient {
         blob,
         'application/octet-stream',
       );
-    await this.request(
-      'POST',
-      `/v1/models/${encodeURIComponent(name)}/versions${trial ? '?trial=true' : ''}`,
-      files.manifest,
-      'application/json',
-    );
+    const path = `/v1/models/${encodeURIComponent(name)}/versions${trial ? '?trial=true' : ''}`;
+    try {
+      await this.request('POST', path, files.manifest, 'application/json');
+    } catch (error) {
+      if (!(error instanceof CardanError) || error.cause !== MODEL_EXISTS) throw error;
+      throw new CardanError('MODEL_EXISTS', error.message, { cause: error });
+    }
   }
 
   /** Downloads the files that a manifest names. */
@@ -309,7 +313,11 @@ export class RegistryClient {
       throw new CardanError(
         'HTTP_STATUS',
         `${method} ${path} at ${this.url}: ${response.status} ${reasonIn(bytes)}`,
-        response.status === 404 ? { cause: NOT_FOUND } : undefined,
+        response.status === 404
+          ? { cause: NOT_FOUND }
+          : problemIn(bytes).code === 'MODEL_EXISTS'
+            ? { cause: MODEL_EXISTS }
+            : undefined,
       );
     return bytes;
   }
@@ -317,6 +325,7 @@ export class RegistryClient {
 
 /** Why a request failed, where that makes a difference. */
 const NOT_FOUND = Symbol('not found');
+const MODEL_EXISTS = Symbol('model exists');
 
 function versionPath({ name, version }: ModelRef): string {
   return `/v1/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`;
@@ -324,12 +333,17 @@ function versionPath({ name, version }: ModelRef): string {
 
 /** What problem details (RFC 9457) say; whatever else came, its beginning. */
 function reasonIn(bytes: Buffer): string {
-  const text = bytes.toString('utf8').slice(0, 5000);
+  const { code, detail } = problemIn(bytes);
+  if (detail !== undefined) return code === undefined ? detail : `${code}: ${detail}`;
+  return bytes.toString('utf8').slice(0, 500);
+}
+
+function problemIn(bytes: Buffer): { code?: string; detail?: string } {
   try {
-    const { code, detail } = JSON.parse(text) as { code?: string; detail?: string };
-    if (detail !== undefined) return code === undefined ? detail : `${code}: ${detail}`;
+    const problem: unknown = JSON.parse(bytes.toString('utf8').slice(0, 5000));
+    if (typeof problem === 'object' && problem !== null) return problem;
   } catch {
     // Somebody else answers there.
   }
-  return text.slice(0, 500);
+  return {};
 }

@@ -67,6 +67,9 @@ export interface TrainingTask {
   trial?: boolean | undefined;
 }
 
+/** More versions than anybody publishes while one model is trained. */
+const VERSIONS_TRIED = 100;
+
 /**
  * One training after the other: reads the span from the log, fits, and publishes with the lineage. Its progress and
  * its end are events in `models`.
@@ -91,8 +94,9 @@ export class Training {
   }
 
   /**
-   * Trains and publishes. A failure is an event, too, and is thrown: TRAINING_DATA_INSUFFICIENT, SIGNAL_SET_UNKNOWN,
-   * what the log and the registry throw. `pace` holds back the reading.
+   * Trains and publishes, under the next number when somebody else has taken the version meanwhile. A failure is an
+   * event, too, and is thrown: TRAINING_DATA_INSUFFICIENT, SIGNAL_SET_UNKNOWN, what the log and the registry throw.
+   * `pace` holds back the reading.
    */
   async run(task: TrainingTask, signal: AbortSignal, pace?: Pace): Promise<ModelManifest> {
     const { training } = task;
@@ -100,8 +104,8 @@ export class Training {
     const started = performance.now();
     try {
       const signalSet = await this.findSignalSet(task.signalSet);
-      const { files, manifest } = await this.makeModel(task, signalSet, signal, pace);
-      await this.publish(files, name, task.trial ?? false, signal);
+      const made = await this.makeModel(task, signalSet, signal, pace);
+      const manifest = await this.publish(made, task.trial ?? false, signal);
       await this.emit('io.cardan.training.completed', name, {
         training,
         model: name,
@@ -209,8 +213,40 @@ export class Training {
     throw new CardanError('SIGNAL_SET_UNKNOWN', `No vehicle has said yet which signals the set ${id} has.`);
   }
 
+  /**
+   * Resolves to the manifest as it was published. Versions are not reserved while a training runs: when an import or
+   * another trainer took this one meanwhile, the model gets the next that is free, and only its manifest changes.
+   */
+  private async publish(
+    { files, manifest }: { files: ModelFiles; manifest: ModelManifest },
+    trial: boolean,
+    signal: AbortSignal,
+  ): Promise<ModelManifest> {
+    const { name } = manifest;
+    for (let taken = 0; ; taken++) {
+      const version = String(Number(manifest.version) + taken);
+      const numbered = taken === 0 ? manifest : { ...manifest, version };
+      try {
+        const bytes = taken === 0 ? files.manifest : serializeManifest(numbered);
+        await this.send({ ...files, manifest: bytes }, name, trial, signal);
+        return numbered;
+      } catch (error) {
+        if (!(error instanceof CardanError) || error.code !== 'MODEL_EXISTS' || taken === VERSIONS_TRIED)
+          throw error;
+        const next = Number(version) + 1;
+        this.onProblem(
+          new CardanError(
+            'MODEL_EXISTS',
+            `Somebody else published version ${version} of ${name} during the training; this one is to be version ${next}.`,
+            { cause: error },
+          ),
+        );
+      }
+    }
+  }
+
   /** The registry may be restarting: try for about a minute. */
-  private async publish(files: ModelFiles, name: string, trial: boolean, signal: AbortSignal): Promise<void> {
+  private async send(files: ModelFiles, name: string, trial: boolean, signal: AbortSignal): Promise<void> {
     for (let tries = 0; ; tries++) {
       try {
         await this.options.registry.publish(files, name, { trial });

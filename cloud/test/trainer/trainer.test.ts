@@ -10,12 +10,15 @@ import {
   isEvent,
   loadModel,
   LOG_TOPICS,
+  parseManifest,
   recordToEvent,
+  serializeManifest,
   type CloudEvent,
   type ModelManifest,
 } from '@cardan/shared';
 import { SqliteEventLog, type EventLog } from '@cardan/shared/event-log';
 import { startRegistry, type RegistryService } from '../../src/distribution/start-registry.ts';
+import { reproduce } from '../../src/models/reproduce.ts';
 import { RegistryClient } from '../../src/registry-client.ts';
 import { Trainer, type TrainerOptions } from '../../src/trainer/trainer.ts';
 import { modelEvents, modelName, trainModel } from '../../src/trainer/training.ts';
@@ -268,6 +271,39 @@ describe('trainOnce', () => {
         parent: { version: '1' },
       },
     });
+  });
+
+  it('takes the next free version when others were published during the training', async () => {
+    const { url } = await registry();
+    const client = new RegistryClient(url);
+    await drive('v1', 1, 3 * ROWS);
+    const span = { from: 'earliest', to: 'latest' } as const;
+    const [first] = await once(url, span);
+    const firstFiles = await client.filesOf(first!);
+    const others = ['2', '3'].map((version) => serializeManifest({ ...first!, version }));
+    const problems: string[] = [];
+    const [model] = await once(url, span, {
+      registry: {
+        async publish(files, name, options) {
+          for (const manifest of others.splice(0)) await client.publish({ ...firstFiles, manifest }, name);
+          await client.publish(files, name, options);
+        },
+      },
+      onProblem: ({ code }) => problems.push(code),
+    });
+    expect(problems).toEqual(['MODEL_EXISTS', 'MODEL_EXISTS']);
+    expect(model).toMatchObject({ version: '4', lineage: { parent: { version: '1' } } });
+    const published = await client.manifest({ name: model!.name, version: '4' });
+    expect(parseManifest(published)).toEqual(model);
+    expect(loadModel({ manifest: published, ...(await client.filesOf(model!)) }).manifest).toEqual(model);
+    expect(await reproduce(log, published, model!)).toMatchObject({ equal: true });
+    const completed = await awaitEvent(
+      ({ type, data }) =>
+        type === 'io.cardan.training.completed' && (data as { version: string }).version !== '1',
+    );
+    expect(completed.data).toMatchObject({ version: '4' });
+    const { versions } = (await client.models())[0]!;
+    expect(versions.map(({ version }) => version)).toEqual(['1', '2', '3', '4']);
   });
 
   it('trains on some partitions only, and on ranges of offsets', async () => {
