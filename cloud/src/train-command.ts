@@ -21,6 +21,7 @@ import { registryClient, registryOptions, type RegistryOptions } from './registr
 import type { ModelFiles } from './registry-client.ts';
 import { telemetryOf } from './telemetry-record.ts';
 import { readCheckpoint, writeCheckpoint, type Checkpoint } from './trainer/checkpoint.ts';
+import { findingText } from './trainer/finding-text.ts';
 import {
   beginOf,
   endOf,
@@ -32,7 +33,6 @@ import {
 } from './trainer/log-span.ts';
 import { orderedRecords } from './trainer/ordered-records.ts';
 import { ProgressLine } from './trainer/progress-line.ts';
-import type { SignalFinding } from './trainer/signal-survey.ts';
 import { spanOptions, type SpanOptions } from './trainer/span-options.ts';
 import { STREAM_SETTINGS } from './trainer/stream-settings.ts';
 import { parseTrainConfig, type TrainConfig } from './trainer/train-config.ts';
@@ -211,17 +211,6 @@ function toFolder(dir: string): (files: ModelFiles) => Promise<void> {
     // Last: a folder that has one is whole.
     await replaceFile(join(dir, 'manifest.json'), manifest);
   };
-}
-
-function findingText({ signal, kind, value }: SignalFinding): string {
-  const percent = `${(100 * value).toPrecision(3)} %`;
-  const what = {
-    missing: `not seen in ${percent} of the rows; it is left out`,
-    constant: `always ${value}; it is left out`,
-    stuck: `has not moved for an hour of rows in ${value} ${value === 1 ? 'vehicle' : 'vehicles'}`,
-    outliers: `${percent} of its values are outliers; they are clipped`,
-  }[kind];
-  return `signal ${signal}: ${what}`;
 }
 
 function othersText(others: ReadonlyMap<string, number>): string[] {

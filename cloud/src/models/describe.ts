@@ -27,6 +27,9 @@ export function factsOf(manifest: ModelManifest): Facts {
     to: lineage.span.to,
     [`offsets of ${lineage.topic}`]: rangesText(lineage.offsets),
     'offsets of vehicle-events': rangesText(lineage.eventOffsets),
+    ...Object.fromEntries(
+      (lineage.findings ?? []).map(({ signal, kind, value }) => [`finding ${kind} ${signal}`, value]),
+    ),
     ...(lineage.times === undefined
       ? {}
       : { 'times asked for': `${lineage.times.from ?? 'begin'} to ${lineage.times.to ?? 'end'}` }),

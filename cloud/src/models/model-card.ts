@@ -1,4 +1,5 @@
 import { operationsOf, type ModelManifest } from '@cardan/shared';
+import { findingText } from '../trainer/finding-text.ts';
 import { inputNames } from './describe.ts';
 
 /** What figures of a manifest say. Others are shown under their own name. */
@@ -66,6 +67,8 @@ export function modelCard(manifest: ModelManifest): string {
       ? 'No signal is left out.'
       : `Left out: ${counted(out.length, 'signal')}, which a fault in them alone does not reach.`,
     bullets(out.map((signal) => signal.name)),
+    findingsText(lineage),
+    bullets((lineage.findings ?? []).map(findingText)),
 
     '## How it decides',
     bullets([
@@ -146,6 +149,14 @@ function dataFacts({ lineage, metrics }: ModelManifest): string[][] {
     ['copies dropped', number(lineage.duplicatesDropped)],
     ['held-back rows', metrics.held_back_rows === undefined ? 'not said' : number(metrics.held_back_rows)],
   ];
+}
+
+function findingsText({ findings }: ModelManifest['lineage']): string {
+  if (findings === undefined)
+    return 'The manifest does not say whether signals were missing, constant, stuck or ridden by outliers.';
+  return findings.length === 0
+    ? 'No signal was missing, constant, stuck or ridden by outliers.'
+    : 'Odd in the rows trained on:';
 }
 
 function thresholdText({ alarm, lineage, metrics }: ModelManifest): string {

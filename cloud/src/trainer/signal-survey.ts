@@ -1,4 +1,4 @@
-import type { SignalSet } from '@cardan/shared';
+import type { SignalFinding, SignalSet } from '@cardan/shared';
 
 /** A signal that is seen in a smaller part of the rows counts as missing. */
 const SEEN_PART_MIN = 0.5;
@@ -9,14 +9,6 @@ const OUTLIER_SPREADS = 10;
 const OUTLIER_PART = 0.001;
 /** Vehicles that are watched for stuck signals at once. The one that was silent for longest makes room. */
 const VEHICLES_MAX = 20_000;
-
-/** What is odd about a signal in the rows of a span. */
-export interface SignalFinding {
-  signal: string;
-  kind: 'missing' | 'constant' | 'stuck' | 'outliers';
-  /** Part of the rows in which it was not seen, or is an outlier; or vehicles in which it is stuck. */
-  value: number;
-}
 
 /** Looks at each value of a span once: what is missing, never moves, is stuck in one vehicle, or jumps. */
 export class SignalSurvey {

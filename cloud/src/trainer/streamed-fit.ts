@@ -1,4 +1,4 @@
-import type { FeatureSpec, LayersModelFiles, SignalSet } from '@cardan/shared';
+import type { FeatureSpec, LayersModelFiles, SignalFinding, SignalSet } from '@cardan/shared';
 import type { EventLog } from '@cardan/shared/event-log';
 import type { TrainingState } from './adam.ts';
 import { checkLoss } from './leave-one-out-training.ts';
@@ -18,7 +18,7 @@ import { RowSample } from './row-sample.ts';
 import { RowSplit } from './row-split.ts';
 import { insufficient, meansOf, ROWS_MIN, scoringOf } from './scoring.ts';
 import { SeededRandom } from './seeded-random.ts';
-import { SignalSurvey, type SignalFinding } from './signal-survey.ts';
+import { SignalSurvey } from './signal-survey.ts';
 import { askedInputs, lineageOf, STREAM_HYPER_PARAMETERS, type StreamSettings } from './stream-settings.ts';
 import { trainingBlocks } from './training-blocks.ts';
 import type { TrainingData } from './training-data.ts';
@@ -79,7 +79,8 @@ export interface StreamedFitOptions {
 
 export interface StreamedFit {
   fit: Fit;
-  data: Omit<TrainingData, 'vehicles' | 'rowsOverMax'> & { vehicles: number };
+  /** `findings` is of what was surveyed as a stream. */
+  data: Omit<TrainingData, 'vehicles' | 'rowsOverMax'> & { vehicles: number; findings?: SignalFinding[] };
 }
 
 /** A training that is killed has lost at most this much of its work. */
@@ -201,6 +202,7 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
       rows: seen.rows,
       rowsExcluded: seen.excluded,
       duplicatesDropped: seen.duplicates,
+      findings: seen.findings,
       malformed: seen.malformed,
       span: seen.span,
     },

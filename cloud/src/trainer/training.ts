@@ -362,6 +362,7 @@ export async function trainModel(
       vehicles: data.vehicles,
       rowsExcluded: data.rowsExcluded,
       duplicatesDropped: data.duplicatesDropped,
+      ...(data.findings === undefined ? {} : { findings: data.findings }),
       ...(options.labels === undefined ? {} : { labels: { topic: REPAIRS_TOPIC, offsets: options.labels } }),
       seed,
       hyperParameters: { ...result.hyperParameters, rowsMax: query.rowsMax },

@@ -2,8 +2,18 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { cloudEvent, eventToRecord, loadModel, LOG_TOPICS, parseManifest, Scorer } from '@cardan/shared';
-import { SqliteEventLog } from '@cardan/shared/event-log';
+import {
+  cloudEvent,
+  encodeTelemetry,
+  eventToRecord,
+  loadModel,
+  LOG_TOPICS,
+  parseManifest,
+  Scorer,
+  signalSet,
+} from '@cardan/shared';
+import { SqliteEventLog, type NewRecord } from '@cardan/shared/event-log';
+import { modelCard } from '../../src/models/model-card.ts';
 import { reproduce } from '../../src/models/reproduce.ts';
 import { TRIVIAL } from '../../src/trainer/trivial-detectors.ts';
 import { interruptTraining, runCommand } from '../run-command.ts';
@@ -83,6 +93,43 @@ it('a span of the log becomes a model that finds a broken car, and its lineage m
   const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
   try {
     expect(await reproduce(log, files('a').manifest, manifest)).toMatchObject({ equal: true, reasons: [] });
+  } finally {
+    await log.close();
+  }
+});
+
+it('what is odd about signals is printed, and stands in the manifest and the model card', async () => {
+  const set = signalSet(
+    ['a', 'b', 'fixed', 'absent', 'stuck', 'jumping'].map((name) => ({ name, unit: '' })),
+  );
+  const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
+  const event = cloudEvent('io.cardan.signal-set', { source: '/vehicles/v0', id: '2', time: 0 }, set);
+  await log.append('signal-sets', [eventToRecord(set.id, event)]);
+  for (const vehicle of ['x1', 'x2']) await log.append('telemetry', [oddRows(vehicle, set.id, 4000)]);
+  const yaml = config('epochs: 1\n');
+  const { code, err } = await runCommand(flags('odd', '--signal-set', set.id, '--config', yaml));
+  expect(code).toBe(0);
+  const said = [
+    'signal fixed: always 0.1; it is left out',
+    'signal absent: not seen in 90.0 % of the rows; it is left out',
+    'signal stuck: has not moved for an hour of rows in 1 vehicle',
+    'signal jumping: 0.500 % of its values are outliers; they are clipped',
+  ];
+  const { manifest } = files('odd');
+  const parsed = parseManifest(manifest);
+  const card = modelCard(parsed);
+  for (const line of said) {
+    expect(err).toContain(line);
+    expect(card).toContain(`- ${line}`);
+  }
+  expect(parsed.lineage.findings).toEqual([
+    { signal: 'fixed', kind: 'constant', value: Math.fround(0.1) },
+    { signal: 'absent', kind: 'missing', value: expect.closeTo(0.9, 9) as number },
+    { signal: 'stuck', kind: 'stuck', value: 1 },
+    { signal: 'jumping', kind: 'outliers', value: 0.005 },
+  ]);
+  try {
+    expect(await reproduce(log, manifest, parsed)).toMatchObject({ equal: true, reasons: [] });
   } finally {
     await log.close();
   }
@@ -223,4 +270,27 @@ function rowsOf(broken: boolean) {
     values.push(a, (broken ? -2 : 2) * a, 3 * a);
   }
   return { times: Float64Array.from({ length: 300 }, (_, t) => t * 1000), values: Float32Array.from(values) };
+}
+
+/** b follows a; the others are as `set` in the test names them. Only the first vehicle is stuck. */
+function oddRows(vehicle: string, set: string, rows: number): NewRecord {
+  const values = new Float32Array(rows * 6);
+  for (let row = 0; row < rows; row++) {
+    const a = Math.sin(row / 17) + 0.5 * Math.sin(row / 5.3);
+    const absent = row % 10 === 0 ? a : Number.NaN;
+    const stuck = vehicle === 'x1' ? 7 : Math.cos(row / 11);
+    const jumping = row % 200 === 0 ? 1e6 : Math.sin(row / 23);
+    values.set([a, 2 * a + 0.02 * Math.sin(row * 78.2), 0.1, absent, stuck, jumping], row * 6);
+  }
+  const value = encodeTelemetry({
+    signalSet: set,
+    epoch: 9,
+    firstSequence: 0,
+    times: Float64Array.from({ length: rows }, (_, row) => row * 1000),
+    values,
+    scores: new Float32Array(0),
+    modelName: '',
+    modelVersion: '',
+  });
+  return { key: vehicle, value, timestamp: rows * 1000 };
 }

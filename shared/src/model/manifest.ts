@@ -1,4 +1,4 @@
-import { parseSignalSet, type SignalSet } from '../signal-set.ts';
+import { parseSignalSet, SIGNALS_MAX, type SignalSet } from '../signal-set.ts';
 import { messageOf } from '../errors.ts';
 import { invalid, JsonFields, numberAt } from './json-fields.ts';
 
@@ -162,6 +162,19 @@ export interface HeldBack {
   part: number;
 }
 
+export const FINDING_KINDS = ['missing', 'constant', 'stuck', 'outliers'] as const;
+
+/** What is odd about a signal in the rows of a span. */
+export interface SignalFinding {
+  signal: string;
+  kind: (typeof FINDING_KINDS)[number];
+  /**
+   * Part of the rows in which it was `missing`, or of its values that are `outliers`; what it always is when `constant`;
+   * vehicles in which it is `stuck`.
+   */
+  value: number;
+}
+
 /** What made this model. The log is immutable, so the same lineage gives the same bytes. */
 export interface Lineage {
   topic: string;
@@ -180,6 +193,8 @@ export interface Lineage {
   /** Rows that were left out because the model before alarmed on them. */
   rowsExcluded: number;
   duplicatesDropped: number;
+  /** What was odd about signals; without it nobody looked. */
+  findings?: SignalFinding[];
   /** What the model was judged by (never trained on): offsets of a topic of labels. */
   labels?: {
     topic: string;
@@ -203,6 +218,8 @@ export const SCORE_ROWS_MAX = 256;
 const SELF_TEST_SCORES_MAX = 64;
 /** Most inputs of a network: two statistics of each of `SIGNALS_MAX` signals. */
 const INPUTS_MAX = 2000;
+/** One of each kind for each signal. */
+const FINDINGS_MAX = FINDING_KINDS.length * SIGNALS_MAX;
 /** 64 MiB, the most that the registry stores and a car loads. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
 // Names become parts of paths and URLs: no slash, no leading dot.
@@ -363,6 +380,7 @@ function readLineage(fields: JsonFields): Lineage {
     vehicles: fields.integer('vehicles'),
     rowsExcluded: fields.integer('rowsExcluded'),
     duplicatesDropped: fields.integer('duplicatesDropped'),
+    ...(fields.has('findings') ? { findings: fields.list('findings', 0, FINDINGS_MAX, readFinding) } : {}),
     ...(fields.has('labels') ? { labels: readLabels(fields.object('labels')) } : {}),
     seed: fields.integer('seed', -Number.MAX_SAFE_INTEGER),
     hyperParameters: fields.record('hyperParameters', (value, path) =>
@@ -379,6 +397,17 @@ function readHeldBack(fields: JsonFields): HeldBack {
   const heldBack = { seed: fields.integer('seed'), part: fields.number('part', 0, 1) };
   fields.end();
   return heldBack;
+}
+
+function readFinding(value: unknown, path: string): SignalFinding {
+  const fields = new JsonFields(value, path);
+  const finding = {
+    signal: fields.string('signal'),
+    kind: fields.oneOf('kind', FINDING_KINDS),
+    value: fields.number('value'),
+  };
+  fields.end();
+  return finding;
 }
 
 function readLabels(fields: JsonFields): NonNullable<Lineage['labels']> {

@@ -55,6 +55,18 @@ test.each<[string, string, unknown, RegExp]>([
   ],
   ['an alarm that clears above the threshold', 'alarm.clearBelow', 5, /clearBelow is 5/],
   ['half a row', 'alarm.raiseAfterRows', 0.5, /raiseAfterRows is 0\.5/],
+  [
+    'an unknown kind of finding',
+    'lineage.findings',
+    [{ signal: 'Load', kind: 'odd', value: 1 }],
+    /findings\[0\]\.kind is "odd"/,
+  ],
+  [
+    'a finding without a number',
+    'lineage.findings',
+    [{ signal: 'Load', kind: 'stuck', value: null }],
+    /findings\[0\]\.value is not a finite/,
+  ],
   ['a file too few', 'files', {}, /manifest\.files\.model\.json is missing/],
   [
     'a signal set with another id',

@@ -79,6 +79,7 @@ export function modelFiles(change: (manifest: ModelManifest) => void = () => und
       vehicles: 2,
       rowsExcluded: 0,
       duplicatesDropped: 1,
+      findings: [{ signal: 'Load', kind: 'outliers', value: 0.0025 }],
       seed: 1,
       hyperParameters: { epochs: 5, optimiser: 'adam' },
       codeVersion: 'test',
