@@ -9,10 +9,14 @@ const COMMANDS = {
   reject: 'It goes no further.',
 } as const;
 
-/** Whether a command line is about what the loop does; `loop` with anything else behind it is the service. */
-export function isLoopCommand(argv: readonly string[]): boolean {
-  const names = ['status', 'list', 'explain', 'help', '--help', '-h', ...Object.keys(COMMANDS)];
-  return argv[2] !== 'loop' || names.includes(argv[3] ?? '');
+/**
+ * Whether a command line is about what the loop does. `loop` alone, or with options or other services behind it, is the
+ * service; any other word is a command, if perhaps a mistyped one.
+ */
+export function isLoopCommand(argv: readonly string[], services: readonly string[]): boolean {
+  const [, , name, next] = argv;
+  if (name !== 'loop' || next === '--help' || next === '-h') return true;
+  return next !== undefined && !next.startsWith('-') && !services.includes(next);
 }
 
 /** Adds `loop status | list | explain | approve | reject`. */

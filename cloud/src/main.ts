@@ -188,7 +188,7 @@ campaignsCommand(program);
 fitCommand(program);
 keysCommand(program);
 modelsCommand(program);
-if (isLoopCommand(process.argv)) loopCommand(program);
+if (isLoopCommand(process.argv, ['all', ...Object.keys(SERVICES)])) loopCommand(program);
 rolloutsCommand(program);
 scoreCommand(program);
 tokensCommand(program);
@@ -324,7 +324,7 @@ function parseServices(names: readonly string[]): ServiceName[] {
     if (!(name in SERVICES))
       throw new CardanError(
         'USAGE',
-        `There is no service "${name}". Name one or more of: all, ${Object.keys(SERVICES).join(', ')}.`,
+        `There is no service and no command "${name}". Services are: all, ${Object.keys(SERVICES).join(', ')}; cardan-cloud --help lists the commands.`,
       );
   return [...new Set(names)] as ServiceName[];
 }

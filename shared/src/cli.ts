@@ -10,7 +10,10 @@ import { CardanError, messageOf, systemCode } from './errors.ts';
 export async function runCommand(program: Command, argv: readonly string[]): Promise<void> {
   for (const command of [program, ...subcommands(program)]) {
     const name = command.parent === null ? command.name() : `${command.parent.name()} ${command.name()}`;
-    command.exitOverride().showHelpAfterError(`(${name} --help says what there is)`);
+    command
+      .exitOverride()
+      .showHelpAfterError(`(${name} --help says what there is)`)
+      .configureOutput({ outputError: (text, write) => write(usageText(command, text)) });
   }
   try {
     await program.parseAsync([...argv]);
@@ -34,6 +37,14 @@ export function explain(error: unknown): number {
 
 function subcommands(command: Command): Command[] {
   return command.commands.flatMap((child) => [child, ...subcommands(child)]);
+}
+
+/** What commander says of wrong usage, with its code; of a word that is no command also the nearest one, or all. */
+function usageText(command: Command, text: string): string {
+  const coded = text.replace(/^error: /, 'error USAGE: ');
+  if (!text.startsWith('error: unknown command ') || text.includes('(Did you mean ')) return coded;
+  const names = command.commands.map((child) => child.name());
+  return `${coded}(there are: ${names.join(', ')})\n`;
 }
 
 /** Option parser: a number between the bounds. */
