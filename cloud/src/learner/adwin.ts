@@ -31,6 +31,13 @@ const LEVELS = 41;
 const BUCKETS_MAX = 255;
 /** The quick look may only pass over a cut that the exact one surely refuses, whatever was rounded. */
 const QUICK = 1 - 1e-9;
+/** Looks whose values may wait for their buckets, at the most: some kB of memory. */
+const WAITING_LOOKS = 8;
+/** Part of the bound that a cut between waiting values may use at its own look, so that there is room for later ones. */
+const ROOM = 0.5;
+
+/** What moves up to the next size, by turns. Of no detector: a thousand of them share it. */
+const moving = [0, 1].map(() => ({ sums: new Float64Array(0), squares: new Float64Array(0) }));
 
 /**
  * Tells when the mean of a stream has changed, and keeps a window of what came since: as long as the mean stays, as
@@ -44,6 +51,8 @@ const QUICK = 1 - 1e-9;
  * Values wait until the next look and go into the buckets together. At a look most cuts are refused without a root or
  * a division: with n0 + n1 = W values of sum U, of which n0 have the sum u0,
  *   |u0 / n0 − u1 / n1| = |u0 W − U n0| / (n0 n1), and the bound is at least √(2 σ² δ' W / (n0 n1)).
+ * Where a few sums say that no cut can be (`noCut`), the look is left out, and the values wait on. Buckets do not depend on
+ * when values go into them, and the window's sum and spread grow at every look: so nothing else changes, to the bit.
  */
 export class Adwin {
   readonly options: AdwinOptions;
@@ -52,15 +61,28 @@ export class Adwin {
   private readonly sums: Float64Array;
   private readonly squares: Float64Array;
   private levels = 1;
-  /** Of what is in buckets. */
+  /** Of all values up to the last look, in buckets or not. */
   private n = 0;
   private total = 0;
   /** Sum of the squared distances from the window's mean. */
   private spread = 0;
-  /** The buckets of one value, then what waits for the next look. */
+  /** The buckets of one value, then what waits for its bucket, then, from `begin` on, what came since the last look. */
   private readonly recent: Float64Array;
+  private begin = 0;
   private filled = 0;
   private full: number;
+  /**
+   * Of the last look at buckets: values, mean, 2 δ' times a little less than 1, and the most of A² W / (n0 n1), where A is
+   * u0 − n0 U / W; infinite: not known.
+   */
+  private looked = { n: 0, mean: 0, factor: 0, most: Infinity };
+  /** √ of what T² / k may be at a look, where T is the sum of the distances of the newest k values from the mean before. */
+  private room = 0;
+  private readonly rootClock: number;
+  /** Per look since then: the mean before it, and the sum behind it of all distances; from the mean of `looked`. */
+  private looks = 0;
+  private readonly means = new Float64Array(WAITING_LOOKS);
+  private readonly sumsSince = new Float64Array(WAITING_LOOKS);
   /**
    * What the last look at all cuts up to the newest of a size has shown, per size from `knownFrom` on: see `mustCut`.
    * Sizes below change at every look.
@@ -74,8 +96,6 @@ export class Adwin {
     reach: number;
   }[];
   private readonly knownFrom: number;
-  /** What moves up to the next size, by turns. */
-  private readonly moving: { sums: Float64Array; squares: Float64Array }[];
 
   /** Throws RangeError. */
   constructor(options: Partial<AdwinOptions> = {}) {
@@ -90,16 +110,19 @@ export class Adwin {
       throw new RangeError(`bucketsMax is ${bucketsMax}; it lies between 2 and ${BUCKETS_MAX}.`);
     this.sums = new Float64Array(LEVELS * bucketsMax);
     this.squares = new Float64Array(LEVELS * bucketsMax);
-    this.recent = new Float64Array(bucketsMax + clock);
+    const together = bucketsMax + clock * WAITING_LOOKS;
+    this.recent = new Float64Array(together);
     this.full = clock;
-    this.knownFrom = Math.ceil(Math.log2(2 * clock));
+    this.rootClock = Math.sqrt(clock);
+    this.knownFrom = Math.ceil(Math.log2(2 * clock * WAITING_LOOKS));
     this.known = Array.from({ length: LEVELS }, () => ({
       ...{ valid: false, n: 0, sum: 0, mean: 0, worst: 0, reach: 0 },
     }));
-    this.moving = [0, 1].map(() => ({
-      sums: new Float64Array(bucketsMax + clock),
-      squares: new Float64Array(bucketsMax + clock),
-    }));
+    if (moving[0]!.sums.length < together)
+      for (const turn of moving) {
+        turn.sums = new Float64Array(together);
+        turn.squares = new Float64Array(together);
+      }
   }
 
   /** Goes on from a state. Throws RangeError when it is not one. */
@@ -123,8 +146,9 @@ export class Adwin {
     adwin.total = state.total;
     adwin.spread = state.squares;
     adwin.recent.set(pending, adwin.counts[0]);
-    adwin.filled = adwin.counts[0]! + pending.length;
-    adwin.full = adwin.counts[0]! + clock;
+    adwin.begin = adwin.counts[0]!;
+    adwin.filled = adwin.begin + pending.length;
+    adwin.full = adwin.begin + clock;
     return adwin;
   }
 
@@ -133,9 +157,7 @@ export class Adwin {
     // Also false for NaN and infinities: their difference with themselves is NaN.
     if (value - value !== 0) return false;
     this.recent[this.filled++] = value;
-    if (this.filled < this.full) return false;
-    this.take();
-    return this.n > this.options.grace && this.look();
+    return this.filled === this.full && this.take();
   }
 
   /**
@@ -143,7 +165,7 @@ export class Adwin {
    * than value by value.
    */
   updateColumn(rows: Float32Array | Float64Array, width: number, column: number): number {
-    const { recent, options } = this;
+    const { recent } = this;
     let changes = 0;
     let { filled, full } = this;
     for (let at = column; at < rows.length; at += width) {
@@ -152,8 +174,7 @@ export class Adwin {
       recent[filled++] = value;
       if (filled < full) continue;
       this.filled = filled;
-      this.take();
-      if (this.n > options.grace && this.look()) changes++;
+      if (this.take()) changes++;
       ({ filled, full } = this);
     }
     this.filled = filled;
@@ -162,17 +183,18 @@ export class Adwin {
 
   /** Values in the window. */
   get width(): number {
-    return this.n + this.filled - this.counts[0]!;
+    return this.n + this.filled - this.begin;
   }
 
   /** Of the window; NaN without values. */
   get mean(): number {
     let sum = this.total;
-    for (let i = this.counts[0]!; i < this.filled; i++) sum += this.recent[i]!;
+    for (let i = this.begin; i < this.filled; i++) sum += this.recent[i]!;
     return this.width === 0 ? Number.NaN : sum / this.width;
   }
 
   state(): AdwinState {
+    this.settle();
     const { bucketsMax } = this.options;
     const levels = Array.from({ length: this.levels }, (_, level) => {
       const at = level * bucketsMax;
@@ -185,31 +207,82 @@ export class Adwin {
       levels,
       total: this.total,
       squares: this.spread,
-      pending: [...this.recent.subarray(this.counts[0], this.filled)],
+      pending: [...this.recent.subarray(this.begin, this.filled)],
     };
   }
 
-  /** Puts the waiting values into buckets. */
-  private take(): void {
-    const { recent, filled, counts } = this;
-    const { bucketsMax, clock } = this.options;
-    const first = counts[0]!;
-    const middle = this.n === 0 ? recent[first]! : this.total / this.n;
-    let [sum, square] = [0, 0];
-    for (let i = first; i < filled; i++) {
-      const off = recent[i]! - middle;
+  /** Takes what came since the last look, and looks where need be. Whether the mean has changed. */
+  private take(): boolean {
+    const { recent, begin, filled, looked, looks, room } = this;
+    const { clock, grace } = this.options;
+    const mean = this.n === 0 ? recent[begin]! : this.total / this.n;
+    const roomSquared = room * room;
+    let [sum, square, most] = [0, 0, 0];
+    let narrow = true;
+    // From the newest to the oldest.
+    for (let i = filled - 1; i >= begin; i--) {
+      const off = recent[i]! - mean;
       sum += off;
       square += off * off;
+      most += roomSquared;
+      if (sum * sum > most) narrow = false;
     }
-    const waiting = filled - first;
-    const off = sum / waiting;
-    this.spread += square - sum * off + (off * off * this.n * waiting) / (this.n + waiting);
-    this.total += sum + middle * waiting;
-    this.n += waiting;
-    const left = this.moveUp(filled, bucketsMax);
+    const off = sum / clock;
+    this.spread += square - sum * off + (off * off * this.n * clock) / (this.n + clock);
+    this.total += sum + mean * clock;
+    this.n += clock;
+    this.begin = filled;
+    this.full = filled + clock;
+    const shift = mean - looked.mean;
+    this.means[looks] = shift;
+    this.sumsSince[looks] = (looks === 0 ? 0 : this.sumsSince[looks - 1]!) + sum + shift * clock;
+    this.looks++;
+    if (narrow && this.looks < WAITING_LOOKS && this.noCut()) return false;
+    this.settle();
+    return this.n > grace && this.look();
+  }
+
+  /**
+   * Whether a look would surely find no cut. With A = u0 − n0 U / W it refuses one where A² W / (n0 n1) ≤ 2 δ' σ². Below,
+   * n values are in buckets, p wait, W = n + p, and S is the sum of the distances of what waits from the mean in the buckets.
+   * By Cauchy and Schwarz, (a √k + b √p)² ≤ (a² + b²) (k + p):
+   * - Of a cut between buckets, A² was at most `most` n0 k / n, where k = n1 was then. Now n1 = k + p, and A has changed by
+   *   n0 S / W: so A² W / (n0 n1) is at most `most` W / n + S² / p.
+   * - Of one between values of a look that is q values ago, let T be the sum of the distances from the mean of now, of those
+   *   behind the cut up to that look, k of them, and S' that of the q: |T| ≤ √k (room + √clock |difference of both means|),
+   *   and A² W / (n0 n1) is at most (T² / k + S'² / q) W / n.
+   * δ' grows with W; that of before is less.
+   */
+  private noCut(): boolean {
+    const { looked, looks, sumsSince, means, n, room, rootClock } = this;
+    const { clock } = this.options;
+    const bound = (looked.factor * this.spread) / n;
+    const last = looks - 1;
+    const sum = sumsSince[last]!;
+    const grown = n / looked.n;
+    if (!(looked.most * grown + (sum * sum) / (looks * clock) <= bound)) return false;
+    const mean = sum / n;
+    const most = bound / grown;
+    for (let k = last, behind = 0; k >= 0; k--, behind += clock) {
+      const within = room + rootClock * Math.abs(mean - means[k]!);
+      const left = most - within * within;
+      const off = sum - sumsSince[k]! - behind * mean;
+      if (!(left >= 0 && off * off <= left * behind)) return false;
+    }
+    return true;
+  }
+
+  /** Puts what waits into buckets. */
+  private settle(): void {
+    const { recent, counts, begin, filled } = this;
+    this.looks = 0;
+    this.looked.most = Infinity;
+    const left = this.moveUp(begin, this.options.bucketsMax);
     counts[0] = left;
-    this.filled = left;
-    this.full = left + clock;
+    if (left < begin) recent.copyWithin(left, begin, filled);
+    this.begin = left;
+    this.filled = left + filled - begin;
+    this.full = left + this.options.clock;
   }
 
   /** Two of the oldest of a size become one of the next, while there are too many. How many single values are left. */
@@ -217,10 +290,8 @@ export class Adwin {
     const { recent, counts, known, sums: allSums, squares: allSquares } = this;
     if (filled <= bucketsMax) return filled;
     let pairs = (filled - bucketsMax + 1) >> 1;
-    let sums = this.moving[0]!.sums;
-    let squares = this.moving[0]!.squares;
-    let otherSums = this.moving[1]!.sums;
-    let otherSquares = this.moving[1]!.squares;
+    let { sums, squares } = moving[0]!;
+    let { sums: otherSums, squares: otherSquares } = moving[1]!;
     let there = counts[1]!;
     for (let to = there, i = 0; i < 2 * pairs; i += 2, to++) {
       const a = recent[i]!;
@@ -295,7 +366,9 @@ export class Adwin {
     const quick = QUICK * 2 * variance * logarithm * n;
     let n0 = 0;
     let u0 = 0;
-    let worst = 0;
+    // Of (u0 n − U n0)² / (n0 n1).
+    let most = 0;
+    let passed = 0;
     let level = this.levels - 1;
     for (let from = knownFrom; from <= level; from++) {
       const before = known[from]!;
@@ -304,7 +377,8 @@ export class Adwin {
       if (!(now < deviation)) continue;
       n0 = before.n;
       u0 = before.sum;
-      worst = now;
+      most = now * now * 2 * logarithm * n;
+      passed = Math.min(most, quick);
       level = from - 1;
       break;
     }
@@ -313,7 +387,6 @@ export class Adwin {
       const begin = level * bucketsMax;
       // Behind the newest bucket of all there is no other side.
       const end = begin + counts[level]! - (level === 0 ? 1 : 0);
-      let most = 0;
       for (let at = begin; at < end; at++) {
         u0 += sums[at]!;
         n0 += size;
@@ -321,23 +394,29 @@ export class Adwin {
         const off = u0 * n - total * n0;
         const square = off * off;
         const sides = n0 * n1;
-        if (level >= knownFrom) most = Math.max(most, square / sides);
-        if (square <= quick * sides || n0 < sideMin || n1 < sideMin) continue;
+        if (square <= passed * sides) continue;
+        most = Math.max(most, square / sides);
+        passed = Math.min(most, quick);
+        if (most <= quick || n0 < sideMin || n1 < sideMin) continue;
         const difference = Math.abs(u0 / n0 - (total - u0) / n1);
         const parts = 1 / (n0 - sideMin + 1) + 1 / (n1 - sideMin + 1);
         const bound = Math.sqrt(2 * parts * variance * logarithm) + (2 / 3) * logarithm * parts;
         if (difference > bound) return true;
       }
       if (level < knownFrom) continue;
-      worst = Math.max(worst, Math.sqrt(most / (2 * logarithm * n)));
       const now = known[level]!;
       now.valid = true;
       now.n = n0;
       now.sum = u0;
       now.mean = mean;
-      now.worst = worst;
+      now.worst = Math.sqrt(most / (2 * logarithm * n));
       now.reach = Math.sqrt((2 * logarithm * (n - n0)) / (n * n0));
     }
+    this.looked.n = n;
+    this.looked.mean = mean;
+    this.looked.factor = QUICK * 2 * logarithm;
+    this.looked.most = most / n;
+    this.room = Math.sqrt(ROOM * 2 * logarithm * variance);
     return false;
   }
 
@@ -348,6 +427,7 @@ export class Adwin {
     const base = level * this.options.bucketsMax;
     if (level === 0) {
       recent.copyWithin(0, 1, this.filled);
+      this.begin--;
       this.filled--;
       this.full--;
     } else {
