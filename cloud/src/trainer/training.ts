@@ -88,9 +88,9 @@ export class Training {
 
   /** To be called with every model that was published: the next version goes on from it. */
   published(manifest: ModelManifest): void {
-    const known = this.newest.get(manifest.name);
-    if (known === undefined || Number(manifest.version) > Number(known.version))
-      this.newest.set(manifest.name, manifest);
+    const { name, version } = manifest;
+    // An import may give its version a name, from which nobody can count on.
+    if (Number(version) > Number(this.newest.get(name)?.version ?? 0)) this.newest.set(name, manifest);
   }
 
   /**

@@ -306,6 +306,23 @@ describe('trainOnce', () => {
     expect(versions.map(({ version }) => version)).toEqual(['1', '2', '3', '4']);
   });
 
+  it('counts on from numbers, also where somebody gave a version a name', async () => {
+    const { url } = await registry();
+    const client = new RegistryClient(url);
+    await drive('v1', 1, 3 * ROWS);
+    const span = { from: 'earliest', to: 'latest' } as const;
+    await once(url, span, {
+      registry: {
+        publish(files, name, options) {
+          const manifest = serializeManifest({ ...parseManifest(files.manifest), version: 'spring' });
+          return client.publish({ ...files, manifest }, name, options);
+        },
+      },
+    });
+    const [model] = await once(url, span);
+    expect(model).toMatchObject({ version: '1', lineage: { parent: null } });
+  });
+
   it('trains on some partitions only, and on ranges of offsets', async () => {
     const { url } = await registry();
     const vehicles = ['v1', 'v2', 'v3', 'v4', 'v5', 'v6', 'v7', 'v8'];
