@@ -54,6 +54,22 @@ export class RowSplit {
     return { vehicle, times: times.subarray(0, end), values: values.subarray(0, end * signals) };
   }
 
+  /** Whether any rows of a vehicle are held back. */
+  holdsBack(vehicle: string): boolean {
+    return this.until !== Infinity || this.heldBack.has(vehicle);
+  }
+
+  /** Of rows whose times never go back: the part that is held back, as a view. */
+  heldBackPart(rows: VehicleRows): VehicleRows | undefined {
+    const { vehicle, times, values } = rows;
+    if (this.until === Infinity) return this.heldBack.has(vehicle) ? rows : undefined;
+    let begin = 0;
+    while (begin < times.length && times[begin]! < this.until) begin++;
+    if (begin === times.length) return undefined;
+    const signals = values.length / times.length;
+    return { vehicle, times: times.subarray(begin), values: values.subarray(begin * signals) };
+  }
+
   /** Of rows in any order of time: both parts, as copies where it is by time. */
   both(rows: readonly VehicleRows[]): { training: VehicleRows[]; heldBack: VehicleRows[] } {
     if (this.until === Infinity)

@@ -12,7 +12,7 @@ const VEHICLES_MIN = 3;
  * differ; by time with one or two vehicles. Never by row: neighbours are nearly the same, so a row whose
  * neighbours are in training is as good as known.
  */
-export function split(vehicles: readonly VehicleRows[], parts: number, seed: number): Span[][] {
+export function split(vehicles: readonly VehicleRows[], parts: number, seed: number): VehicleRows[][] {
   if (vehicles.length < VEHICLES_MIN)
     return Array.from({ length: parts }, (_, i) =>
       vehicles.map((vehicle) => cut(vehicle, i / parts, (i + 1) / parts)),
@@ -25,9 +25,13 @@ export function split(vehicles: readonly VehicleRows[], parts: number, seed: num
 }
 
 /** The rows from one share of a vehicle's rows to another (0..1). */
-function cut({ times, values }: VehicleRows, from: number, to: number): Span {
+function cut({ vehicle, times, values }: VehicleRows, from: number, to: number): VehicleRows {
   const signals = times.length === 0 ? 0 : values.length / times.length;
   const begin = Math.floor(times.length * from);
   const end = Math.floor(times.length * to);
-  return { times: times.subarray(begin, end), values: values.subarray(begin * signals, end * signals) };
+  return {
+    vehicle,
+    times: times.subarray(begin, end),
+    values: values.subarray(begin * signals, end * signals),
+  };
 }
