@@ -87,7 +87,10 @@ async function importCommand(
 
 async function newestVersion(registry: RegistryClient, name: string): Promise<ModelRef | null> {
   const models = await registry.models();
-  const version = models.find((model) => model.name === name)?.versions.at(-1)?.version;
+  const versions = models.find((model) => model.name === name)?.versions ?? [];
+  // From a version that has a name nobody can count on.
+  const numbered = versions.map(({ version }) => version).filter((version) => Number(version) > 0);
+  const version = numbered.sort((a, b) => Number(a) - Number(b)).at(-1);
   return version === undefined ? null : { name, version };
 }
 

@@ -101,6 +101,14 @@ describe('a network that another program trained', () => {
     expect(await desired.json()).toMatchObject({ active: { name: `anomaly-${SET}`, version: '2' } });
   });
 
+  it('gets the next number, also after a version that has a name', async () => {
+    const named = await imported(TORCH, { ...minimal(), version: 'spring' });
+    expect(named.out).toContain('"version":"spring"');
+    expect((await imported(TORCH, minimal())).out).toContain('"version":"1"');
+    const again = await imported('scikit-learn tanh, float', { ...minimal(), version: '1' });
+    expect(again).toMatchObject({ code: 1, err: expect.stringMatching(/^error MODEL_EXISTS: /) as string });
+  });
+
   it('is compared with the scores that its manifest says', async () => {
     const { onnx, manifest: path } = folder(TORCH, minimal());
     const out = join(registry.dir, 'out');
