@@ -28,7 +28,10 @@ export function fitCommand(program: Command): void {
     )
     .requiredOption('--train <folder>', 'folder with CSV files: the time in the first column, then sensors')
     .requiredOption('--model <folder>', 'folder that the three files of the model are written to')
-    .option('--config <file>', 'a model.yaml: seed, batch and hyperParameters of it (docs/training.md)')
+    .option(
+      '--config <file>',
+      'a model.yaml: seed, batch, falseAlarmsPer100Hours and hyperParameters of it (docs/training.md)',
+    )
     .option(
       '--seed <n>',
       `seed of the training; default that of the configuration, or ${CLOUD_DEFAULTS.trainer.seed}`,
@@ -38,7 +41,7 @@ export function fitCommand(program: Command): void {
 }
 
 async function fit({ train, model, config, seed: asked }: Options): Promise<void> {
-  const { seed = CLOUD_DEFAULTS.trainer.seed, hyperParameters } = readConfig(config);
+  const { seed = CLOUD_DEFAULTS.trainer.seed, hyperParameters, falseAlarmsPer100Hours } = readConfig(config);
   const tables = csvFiles(train).map((path) => readSensorTable(path));
   const set = signalSetOf(tables);
   const recordings = tables.map((table) => {
@@ -49,6 +52,7 @@ async function fit({ train, model, config, seed: asked }: Options): Promise<void
   const usable = recordings.filter(({ times }) => times.length > 0);
   const { files, manifest } = await csvModel(set, usable, asked ?? seed, {
     hyperParameters,
+    falseAlarmsPer100Hours,
     onEpoch: trainingProgress('fit'),
   });
   await writeModelFolder(model, files);
@@ -57,17 +61,17 @@ async function fit({ train, model, config, seed: asked }: Options): Promise<void
 }
 
 /** Throws FILE_NOT_FOUND, CONFIG_INVALID. */
-function readConfig(path: string | undefined): Pick<TrainConfig, 'seed' | 'hyperParameters'> {
+function readConfig(path: string | undefined): Omit<TrainConfig, 'settings'> {
   if (path === undefined) return { seed: undefined, hyperParameters: {} };
   const text = (file: string) => readGivenFile(file, `the configuration ${file}`).toString('utf8');
-  const { seed, hyperParameters, settings } = parseTrainConfig(text(path), text);
+  const { settings, ...config } = parseTrainConfig(text(path), text);
   for (const [name, value] of Object.entries(settings))
     if (!isDeepStrictEqual(value, STREAM_SETTINGS[name as keyof typeof STREAM_SETTINGS]))
       throw new CardanError(
         'CONFIG_INVALID',
-        `Not a usable model.yaml for fit: ${name === 'heldBackPart' ? 'heldBack' : name} is for training from the log (cardan-cloud train). Here seed, batch and hyperParameters count.`,
+        `Not a usable model.yaml for fit: ${name === 'heldBackPart' ? 'heldBack' : name} is for training from the log (cardan-cloud train). Here seed, batch, falseAlarmsPer100Hours and hyperParameters count.`,
       );
-  return { seed, hyperParameters };
+  return config;
 }
 
 /** The CSV files of a folder by name, or the one that is named. Throws FILE_NOT_FOUND, TRAINING_DATA_INSUFFICIENT. */

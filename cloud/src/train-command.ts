@@ -31,6 +31,7 @@ import {
   timesOf,
   type LogSpan,
 } from './trainer/log-span.ts';
+import { boundText } from './trainer/false-alarms.ts';
 import { orderedRecords } from './trainer/ordered-records.ts';
 import { ProgressLine } from './trainer/progress-line.ts';
 import { spanOptions, type SpanOptions } from './trainer/span-options.ts';
@@ -77,6 +78,11 @@ export function trainCommand(program: Command): void {
 
 async function train(flags: TrainFlags, command: Command): Promise<void> {
   const config = readConfig(flags.config);
+  if (config.falseAlarmsPer100Hours !== undefined && flags.thresholdFrom !== undefined)
+    throw new CardanError(
+      'USAGE',
+      'A threshold is chosen by --threshold-from or by falseAlarmsPer100Hours in model.yaml, not by both. Leave one of them out.',
+    );
   const span = logSpan(
     flags.to === undefined && flags.offsets === undefined ? { ...flags, to: 'latest' } : flags,
   );
@@ -105,6 +111,7 @@ async function train(flags: TrainFlags, command: Command): Promise<void> {
       events: flags.out === undefined,
       repairs: flags.repairs ?? false,
       thresholdFromRepairs: flags.thresholdFrom === 'repairs',
+      falseAlarmsPer100Hours: config.falseAlarmsPer100Hours,
       seed: config.seed ?? CLOUD_DEFAULTS.trainer.seed,
       hyperParameters: config.hyperParameters,
       onProblem: problemPrinter(),
@@ -144,8 +151,9 @@ async function train(flags: TrainFlags, command: Command): Promise<void> {
         `${name} version ${version}, ${rows} rows of ${vehicles} vehicles from ${lineage.span.from} to ${lineage.span.to}, ` +
           `${flags.out === undefined ? 'published' : `written to ${flags.out}`}\n`,
       );
-      const trivial = trivialText(metrics);
-      if (trivial !== undefined) process.stderr.write(`${trivial}\n`);
+      const bound = boundText(lineage.hyperParameters.falseAlarmsPer100Hours, metrics);
+      for (const text of [bound, trivialText(metrics)])
+        if (text !== undefined) process.stderr.write(`${text}\n`);
       const seconds = Number(((performance.now() - started) / 1000).toFixed(1));
       process.stdout.write(
         `${JSON.stringify({ name, version, rows, vehicles, span: lineage.span, threshold: alarm.threshold, metrics, seconds })}\n`,

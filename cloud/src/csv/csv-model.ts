@@ -9,10 +9,13 @@ import {
 } from '@cardan/shared';
 import { CLOUD_VERSION } from '../config.ts';
 import type { ModelFiles } from '../registry-client.ts';
+import { boundFalseAlarms } from '../trainer/false-alarms.ts';
 import { fit, type FitOptions } from '../trainer/fit.ts';
+import { scaledAlarm } from '../trainer/judge-by-repairs.ts';
 import { modelName } from '../trainer/training.ts';
 import type { VehicleRows } from '../trainer/training-data.ts';
 import type { TrivialFit } from '../trainer/trivial-detectors.ts';
+import { Turns } from '../trainer/turns.ts';
 
 /** What stands in the lineage instead of a topic: there are no offsets then. */
 export const CSV_TOPIC = 'csv';
@@ -27,7 +30,10 @@ export async function csvModel(
   signalSet: SignalSet,
   recordings: readonly VehicleRows[],
   seed: number,
-  more: Pick<FitOptions, 'hyperParameters' | 'onEpoch'> = {},
+  {
+    falseAlarmsPer100Hours,
+    ...more
+  }: Pick<FitOptions, 'hyperParameters' | 'onEpoch'> & { falseAlarmsPer100Hours?: number | undefined } = {},
 ): Promise<{ files: ModelFiles; manifest: ModelManifest; trivial: TrivialFit }> {
   const result = await fit({ signalSet, vehicles: recordings, seed, ...more });
   const span = spanOf(recordings);
@@ -52,14 +58,24 @@ export async function csvModel(
       rowsExcluded: 0,
       duplicatesDropped: 0,
       seed,
-      hyperParameters: result.hyperParameters,
+      hyperParameters: {
+        ...result.hyperParameters,
+        ...(falseAlarmsPer100Hours === undefined ? {} : { falseAlarmsPer100Hours }),
+      },
       codeVersion: CLOUD_VERSION,
       parent: null,
     },
     metrics: result.metrics,
   };
   const files = { model: result.modelJson, weights: result.weights };
-  manifest.selfTest = selfTestOf(loadModel({ manifest: serializeManifest(manifest), ...files }), seed);
+  const model = loadModel({ manifest: serializeManifest(manifest), ...files });
+  manifest.selfTest = selfTestOf(model, seed);
+  if (falseAlarmsPer100Hours !== undefined) {
+    const rows = result.heldBack ?? [];
+    const bound = await boundFalseAlarms(model, rows, falseAlarmsPer100Hours, new Turns(undefined));
+    manifest.alarm = scaledAlarm(manifest.alarm, bound.factor);
+    manifest.metrics = { ...manifest.metrics, ...bound.metrics };
+  }
   return { files: { manifest: serializeManifest(manifest), ...files }, manifest, trivial: result.trivial };
 }
 

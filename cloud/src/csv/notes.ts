@@ -1,4 +1,5 @@
 import type { ModelManifest } from '@cardan/shared';
+import { boundText } from '../trainer/false-alarms.ts';
 import type { FitOptions } from '../trainer/fit.ts';
 import { trivialText } from '../trainer/trivial-detectors.ts';
 import type { SensorTable } from './sensor-table.ts';
@@ -48,6 +49,7 @@ export function noteTraining(command: string, { lineage, metrics, alarm, signalS
       `(${metrics.signals_constant} constant, ${metrics.signals_missing} hardly seen: left out), ` +
       `highest score held back ${metrics.held_back_score_max!.toPrecision(3)}, threshold ${alarm.threshold.toPrecision(3)}\n`,
   );
-  const trivial = trivialText(metrics);
-  if (trivial !== undefined) process.stderr.write(`${command}: ${trivial}\n`);
+  const bound = boundText(lineage.hyperParameters.falseAlarmsPer100Hours, metrics);
+  for (const text of [bound, trivialText(metrics)])
+    if (text !== undefined) process.stderr.write(`${command}: ${text}\n`);
 }

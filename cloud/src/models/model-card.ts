@@ -1,5 +1,6 @@
 import { operationsOf, type ModelManifest } from '@cardan/shared';
 import { findingText } from '../trainer/finding-text.ts';
+import { boundText } from '../trainer/false-alarms.ts';
 import { inputNames } from './describe.ts';
 
 /** What figures of a manifest say. Others are shown under their own name. */
@@ -21,6 +22,10 @@ const FIGURES: Readonly<Record<string, string>> = {
   repairs_f1: 'F1 of alarms and repairs, at the threshold',
   threshold_f1: 'F1 of alarms and repairs, at the threshold that was chosen by them',
   threshold_without_labels: 'the threshold that it would have had without repairs',
+  false_alarm_hours: 'vehicle-hours of held-back rows in which false alarms were counted',
+  false_alarms: 'false alarms in these hours, at the threshold',
+  false_alarms_per_100_hours_upper: 'most false alarms in 100 vehicle-hours, with 95 % confidence',
+  threshold_without_bound: 'the threshold that it would have had without the bound of false alarms',
   multiply_adds: 'multiply-adds of one row',
 };
 /** Detectors without a network, beside which a model has to stand, by the beginning of their figures; see `TrivialDetectors`. */
@@ -160,6 +165,20 @@ function findingsText({ findings }: ModelManifest['lineage']): string {
 }
 
 function thresholdText({ alarm, lineage, metrics }: ModelManifest): string {
+  const bound = boundText(lineage.hyperParameters.falseAlarmsPer100Hours, metrics);
+  if (bound !== undefined)
+    return (
+      `by a bound of false alarms. ${bound.charAt(0).toUpperCase()}${bound.slice(1)}. These are the rows that it was ` +
+      `chosen on. Without the bound it would be ${number(metrics.threshold_without_bound ?? alarm.threshold)}. ` +
+      (lineage.labels === undefined
+        ? 'No labels were used.'
+        : `Alarms that labels (\`${lineage.labels.topic}\`) explain are not among the false ones.`)
+    );
+  if (lineage.labels?.threshold === true)
+    return (
+      `the one with the best F1 on labels (\`${lineage.labels.topic}\`), so what they say of the model is no judgement by ` +
+      `others. Without labels it would be ${number(metrics.threshold_without_labels ?? alarm.threshold)}.`
+    );
   const highest = metrics.held_back_score_max;
   if (highest === undefined || highest <= 0) return 'as its trainer set it.';
   const factor = Number((alarm.threshold / highest).toPrecision(3));

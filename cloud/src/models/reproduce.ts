@@ -65,6 +65,7 @@ export async function reproduce(
     ...(stream === undefined ? {} : { stream: { settings: stream } }),
     ...(lineage.labels === undefined ? {} : { labels: lineage.labels.offsets }),
     thresholdFromRepairs: lineage.labels?.threshold ?? false,
+    falseAlarmsPer100Hours: boundIn(lineage),
     ...(signal === undefined ? {} : { signal }),
   });
   const again = {
@@ -129,6 +130,10 @@ function hyperParametersOf({ hyperParameters }: Lineage): Partial<HyperParameter
   return Object.fromEntries(
     Object.keys(HYPER_PARAMETERS).map((name) => [name, Number(hyperParameters[name])]),
   );
+}
+
+function boundIn({ hyperParameters: { falseAlarmsPer100Hours } }: Lineage): number | undefined {
+  return falseAlarmsPer100Hours === undefined ? undefined : Number(falseAlarmsPer100Hours);
 }
 
 function rowTimes({ from, to }: NonNullable<Lineage['times']>) {

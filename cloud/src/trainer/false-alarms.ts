@@ -25,8 +25,8 @@ export interface FalseAlarmMetrics {
   /** Vehicle-hours of held-back rows with a score, and the false alarms in them. */
   false_alarm_hours: number;
   false_alarms: number;
-  /** So many of them in 100 vehicle-hours there are at most, with 95 % confidence. */
-  false_alarms_per_100_hours_upper: number;
+  /** So many of them in 100 vehicle-hours there are at most, with 95 % confidence; without a single hour nobody knows. */
+  false_alarms_per_100_hours_upper?: number;
   threshold_without_bound: number;
 }
 
@@ -48,7 +48,7 @@ const CONFIDENCE_OF_INTERVAL = 0.9;
  * be. All thresholds above it keep the bound, too: far below, one long alarm would count as one.
  *
  * Where there are too few hours for any threshold to show this, it is the one that was there before, or a higher one, if the
- * alarms that were seen with that are more than allowed; `false_alarms_per_100_hours_upper` then is over the bound.
+ * alarms that were seen with that are more than allowed. `boundIsShown` tells the one from the other.
  *
  * An alarm is no false one, and time does not count, where `expected` says that something was at fault with the vehicle.
  */
@@ -72,8 +72,7 @@ export async function boundFalseAlarms(
     metrics: {
       false_alarm_hours: counts.hours,
       false_alarms: counts.alarms[chosen]!,
-      // Without a single hour nothing is known; a manifest has finite numbers.
-      false_alarms_per_100_hours_upper: Number.isFinite(high) ? high : Number.MAX_VALUE,
+      ...(Number.isFinite(high) ? { false_alarms_per_100_hours_upper: high } : {}),
       threshold_without_bound: model.manifest.alarm.threshold,
     },
   };
@@ -91,14 +90,15 @@ export function boundText(
 ): string | undefined {
   if (typeof per100Hours !== 'number') return undefined;
   const { false_alarm_hours: hours = 0, false_alarms: alarms = 0 } = metrics;
+  const asked = `at most ${short(per100Hours)} false alarm${per100Hours === 1 ? '' : 's'} in 100 vehicle-hours`;
   const found = `${alarms} in ${short(hours)} held-back vehicle-hours`;
   const upper = metrics.false_alarms_per_100_hours_upper ?? Infinity;
   if (boundIsShown(per100Hours, metrics))
-    return `at most ${short(per100Hours)} false alarms in 100 vehicle-hours: ${found}, which is at most ${short(upper)} in 100, with 95 % confidence`;
+    return `${asked}: ${found}, which is at most ${short(upper)} in 100, with 95 % confidence`;
   const needed = rateInterval(0, 1, CONFIDENCE_OF_INTERVAL).high * (HOURS / per100Hours);
-  const most = upper < Number.MAX_VALUE ? ` may be as many as ${short(upper)} in 100` : ' say nothing';
+  const most = upper < Infinity ? ` may be as many as ${short(upper)} in 100` : ' say nothing';
   return (
-    `at most ${short(per100Hours)} false alarms in 100 vehicle-hours is NOT shown: ${found}${most}, with 95 % confidence. ` +
+    `${asked} is NOT shown: ${found}${most}, with 95 % confidence. ` +
     (hours < needed
       ? `It takes at least ${short(Math.ceil(needed))} held-back vehicle-hours without an alarm to show it`
       : 'No threshold up to eight times the usual one shows it')

@@ -8,6 +8,7 @@ import {
   type SignalSet,
 } from '@cardan/shared';
 import { crossFit, type EpochProgress } from './cross-fit.ts';
+import type { HeldBackRows } from './false-alarms.ts';
 import { chooseInputs, extractFeatures } from './feature-choice.ts';
 import { unitsThatFit } from './leave-one-out.ts';
 import { HYPER_PARAMETERS, type HyperParameters } from './hyper-parameters.ts';
@@ -41,6 +42,8 @@ export interface Fit {
   hyperParameters: Record<string, number | string>;
   /** What the same rows say without a network. */
   trivial: TrivialFit;
+  /** Rows that are held back from training, or each from a network of its own. Undefined for those of a log. */
+  heldBack?: readonly HeldBackRows[];
 }
 
 /** A silence of so many periods is a gap, over which no window reaches. */
@@ -118,6 +121,7 @@ export async function fit(options: FitOptions): Promise<Fit> {
     },
     hyperParameters: { ...parameters, units, smoothingRows: score.smoothingRows },
     trivial,
+    heldBack: parts.flatMap((spans, i) => spans.map((span) => ({ ...span, network: heldBack[i]!.network }))),
   };
 }
 

@@ -199,7 +199,8 @@ function judgementOf(vehicles: readonly Judged[], threshold: number): RepairJudg
   return judgement;
 }
 
-function foretells(alarm: number, { time }: Repair): boolean {
+/** Whether an alarm at this time is one of a repair that came later. */
+export function foretells(alarm: number, { time }: Pick<Repair, 'time'>): boolean {
   return alarm <= time && alarm >= time - FORETELL_HOURS * HOUR_MS;
 }
 

@@ -79,6 +79,7 @@ export interface StreamedFitOptions {
 
 export interface StreamedFit {
   fit: Fit;
+  split: RowSplit;
   /** `findings` is of what was surveyed as a stream. */
   data: Omit<TrainingData, 'vehicles' | 'rowsOverMax'> & { vehicles: number; findings?: SignalFinding[] };
 }
@@ -197,6 +198,7 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
       hyperParameters: { ...parameters, ...lineageOf(settings), ...engine.hyperParameters },
       trivial,
     },
+    split,
     data: {
       vehicles: seen.vehicles.size,
       rows: seen.rows,

@@ -17,6 +17,8 @@ import { YamlText } from './yaml-text.ts';
  */
 export interface TrainConfig {
   seed: number | undefined;
+  /** Choose the threshold by this bound, on held-back rows; undefined: by the highest score of these. */
+  falseAlarmsPer100Hours?: number;
   settings: StreamSettings;
   hyperParameters: Partial<HyperParameters>;
 }
@@ -24,6 +26,7 @@ export interface TrainConfig {
 /** Bounds: what lies beyond is a slip of the pen, or no network for a car. */
 const LIMITS: Readonly<Record<string, readonly [min: number, max: number, whole: boolean]>> = {
   seed: [0, 2 ** 31, true],
+  falseAlarmsPer100Hours: [0.001, 1000, false],
   epochs: [1, 1000, true],
   batch: [1, 10_000, true],
   heldBack: [0.01, 0.9, false],
@@ -104,6 +107,7 @@ function readConfig(value: unknown, readFile: (path: string) => string): TrainCo
     'backend',
     'inputs',
     'hyperParameters',
+    'falseAlarmsPer100Hours',
   ]);
   const number = (name: string) =>
     fields[name] === undefined ? undefined : numberIn(fields[name], name, LIMITS[name]!);
@@ -118,10 +122,12 @@ function readConfig(value: unknown, readFile: (path: string) => string): TrainCo
       `hyperParameters.${name}`,
       HYPER_LIMITS[name] ?? [0, Number.MAX_SAFE_INTEGER, false],
     );
+  const falseAlarmsPer100Hours = number('falseAlarmsPer100Hours');
   const batch = number('batch');
   if (batch !== undefined) hyperParameters.batchRows = batch;
   return {
     seed: number('seed'),
+    ...(falseAlarmsPer100Hours === undefined ? {} : { falseAlarmsPer100Hours }),
     settings: {
       epochs: number('epochs') ?? STREAM_SETTINGS.epochs,
       heldBackPart: number('heldBack') ?? STREAM_SETTINGS.heldBackPart,

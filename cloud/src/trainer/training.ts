@@ -21,9 +21,11 @@ import {
 import type { EventLog, LogRecord, Offsets } from '@cardan/shared/event-log';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from '../config.ts';
 import type { ModelFiles, RegistryClient } from '../registry-client.ts';
+import { boundFalseAlarms, heldBackRows } from './false-alarms.ts';
 import { fit, type FitOptions } from './fit.ts';
 import {
   f1Of,
+  foretells,
   judgeByRepairs,
   judgeTrivialByRepairs,
   scaledAlarm,
@@ -34,6 +36,7 @@ import type { Pace } from './pace.ts';
 import { readRepairs, REPAIRS_TOPIC } from './repairs.ts';
 import { streamedFit, type StreamedFit, type StreamedFitOptions } from './streamed-fit.ts';
 import { readTrainingData, type TrainingDataQuery } from './training-data.ts';
+import { Turns } from './turns.ts';
 
 export interface TrainingOptions {
   log: EventLog;
@@ -45,6 +48,8 @@ export interface TrainingOptions {
   /** Judge each model by the repairs in the log; and, when asked, choose its threshold by them. */
   repairs?: boolean;
   thresholdFromRepairs?: boolean;
+  /** Choose the threshold by this bound, on held-back rows. */
+  falseAlarmsPer100Hours?: number | undefined;
   seed?: number;
   rowsMax?: number;
   hyperParameters?: FitOptions['hyperParameters'];
@@ -158,7 +163,7 @@ export class Training {
       ...(heldBack === undefined ? {} : { heldBack }),
       rowsMax,
     };
-    const { repairs, thresholdFromRepairs = false } = this.options;
+    const { repairs, thresholdFromRepairs = false, falseAlarmsPer100Hours } = this.options;
     const labels = repairs || thresholdFromRepairs ? await this.repairOffsets() : undefined;
     const parent = this.newest.get(name);
     return trainModel(log, {
@@ -172,6 +177,7 @@ export class Training {
       ...(hyperParameters === undefined ? {} : { hyperParameters }),
       ...(labels === undefined ? {} : { labels }),
       thresholdFromRepairs,
+      falseAlarmsPer100Hours,
       ...(stream === undefined ? {} : { stream }),
       signal,
       ...(pace === undefined ? {} : { pace }),
@@ -320,6 +326,8 @@ export interface TrainModelOptions {
   labels?: OffsetRanges;
   /** Whether the labels choose the threshold, too. */
   thresholdFromRepairs?: boolean;
+  /** Or a bound of false alarms on held-back rows does; where there are labels, alarms that they explain are no false ones. */
+  falseAlarmsPer100Hours?: number | undefined;
   signal?: AbortSignal;
   pace?: Pace;
   onData?: (rows: number, vehicles: number, epochs: number) => Promise<void>;
@@ -335,9 +343,15 @@ export async function trainModel(
   options: TrainModelOptions,
 ): Promise<{ files: ModelFiles; manifest: ModelManifest }> {
   const { query, signalSet, seed } = options;
-  const { data, fit: result } = await (options.stream === undefined
+  const {
+    data,
+    split,
+    fit: result,
+  } = await (options.stream === undefined
     ? fitInMemory(log, options)
     : streamedFit(log, { ...options, ...options.stream }));
+  const { falseAlarmsPer100Hours } = options;
+  const bound = falseAlarmsPer100Hours === undefined ? {} : { falseAlarmsPer100Hours };
   const manifest: ModelManifest = {
     schema: 1,
     name: options.name,
@@ -365,7 +379,7 @@ export async function trainModel(
       ...(data.findings === undefined ? {} : { findings: data.findings }),
       ...(options.labels === undefined ? {} : { labels: { topic: REPAIRS_TOPIC, offsets: options.labels } }),
       seed,
-      hyperParameters: { ...result.hyperParameters, rowsMax: query.rowsMax },
+      hyperParameters: { ...result.hyperParameters, ...bound, rowsMax: query.rowsMax },
       codeVersion: CLOUD_VERSION,
       parent: options.parent,
     },
@@ -374,9 +388,22 @@ export async function trainModel(
   const files = { model: result.modelJson, weights: result.weights };
   const model = await loadAnyModel({ manifest: serializeManifest(manifest), ...files });
   manifest.selfTest = selfTestOf(model, seed);
-  if (options.labels !== undefined) {
-    const { from, to } = readOptions(options.labels);
-    const { vehicles: repairs } = await readRepairs(log, { from, to });
+  const repairs =
+    options.labels === undefined ? undefined : (await readRepairs(log, readOptions(options.labels))).vehicles;
+  if (falseAlarmsPer100Hours !== undefined) {
+    const { factor, metrics } = await boundFalseAlarms(
+      model,
+      result.heldBack ?? heldBackRows(log, query, split!, options.signal),
+      falseAlarmsPer100Hours,
+      new Turns(options.signal),
+      (vehicle, time) => repairs?.get(vehicle)?.some((repair) => foretells(time, repair)) ?? false,
+    );
+    manifest.alarm = scaledAlarm(manifest.alarm, factor);
+    manifest.metrics = { ...manifest.metrics, ...metrics };
+    // What follows is to judge it as it will be.
+    model.manifest.alarm = manifest.alarm;
+  }
+  if (repairs !== undefined) {
     const { offsets, times } = query;
     if (options.thresholdFromRepairs) {
       const { factor, f1, judgement } = await thresholdByRepairs(log, model, { offsets, times, repairs });
@@ -400,7 +427,7 @@ export async function trainModel(
 async function fitInMemory(
   log: EventLog,
   options: TrainModelOptions,
-): Promise<Pick<StreamedFit, 'data' | 'fit'>> {
+): Promise<Pick<StreamedFit, 'data' | 'fit'> & { split: undefined }> {
   const { query, signalSet, seed } = options;
   const data = await readTrainingData(log, query, options.pace);
   if (data.rows === 0)
@@ -417,7 +444,7 @@ async function fitInMemory(
     ...(options.onEpoch === undefined ? {} : { onEpoch: options.onEpoch }),
     onData: (epochs) => options.onData?.(data.rows, data.vehicles.length, epochs),
   });
-  return { data: { ...data, vehicles: data.vehicles.length }, fit: result };
+  return { data: { ...data, vehicles: data.vehicles.length }, split: undefined, fit: result };
 }
 
 function fileRef(bytes: Buffer): FileRef {

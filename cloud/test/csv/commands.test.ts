@@ -191,6 +191,19 @@ describe('fit, then score --model', () => {
     for (const name of TRIVIAL) expect(metrics[`${name}_alarm_rate`]).toBeLessThan(0.2);
   });
 
+  test('a model.yaml bounds the false alarms, and it is said that a few trips do not show it', async () => {
+    const config = write('bound.yaml', 'falseAlarmsPer100Hours: 1\n');
+    const { code, said } = await run(
+      ...['fit', '--train', at('trips'), '--model', at('bounded'), '--config', config],
+    );
+    expect([code, said]).toEqual([0, expect.stringMatching(/at most 1 false alarm .* is NOT shown/)]);
+    const manifestIn = (folder: string) => parseManifest(readFileSync(at(join(folder, 'manifest.json'))));
+    const [bounded, plain] = [manifestIn('bounded'), manifestIn('model')];
+    expect(bounded.alarm.threshold).toBeGreaterThanOrEqual(plain.alarm.threshold);
+    expect(bounded.metrics.false_alarm_hours).toBeGreaterThan(0);
+    expect(modelCard(bounded)).toContain('is NOT shown');
+  });
+
   test('a normal trip has no alarm, and one in which a signal no longer fits the others has', async () => {
     const trip = pump(900, 200);
     const other = pump(900, 201);

@@ -263,6 +263,44 @@ it('workshop repairs choose the threshold when asked, and never the weights', as
   }
 });
 
+it('a bound of false alarms chooses the threshold, by all held-back rows, and says whether they show it', async () => {
+  const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
+  try {
+    const yaml = (bound: string) => config(`epochs: 20\nseed: 2\n${bound}`);
+    expect((await runCommand(flags('plain', '--config', yaml('')))).code).toBe(0);
+    const plain = parseManifest(files('plain').manifest);
+    // Four of eight vehicles are held back, for ten minutes each: enough for a loose bound, not for a tight one.
+    const loose = await runCommand(flags('loose', '--config', yaml('falseAlarmsPer100Hours: 600')));
+    expect(loose.err).toMatch(/^at most 600 false alarms in 100 vehicle-hours: 0 in 0\.5\d+ held-back/m);
+    const tight = await runCommand(flags('tight', '--config', yaml('falseAlarmsPer100Hours: 1')));
+    expect(tight.err).toMatch(/^at most 1 false alarm .* is NOT shown: .* at least 300 held-back/m);
+    for (const [name, most] of [
+      ['loose', 600],
+      ['tight', 1],
+    ] as const) {
+      const manifest = parseManifest(files(name).manifest);
+      expect(files(name).weights).toEqual(files('plain').weights);
+      expect(manifest.lineage.hyperParameters.falseAlarmsPer100Hours).toBe(most);
+      expect(manifest.metrics).toMatchObject({
+        threshold_without_bound: plain.alarm.threshold,
+        false_alarms: 0,
+      });
+      expect(modelCard(manifest)).toContain(name === 'tight' ? 'is NOT shown' : 'At most 600 false alarms');
+      expect(await reproduce(log, files(name).manifest, manifest)).toMatchObject({ equal: true });
+    }
+    expect(parseManifest(files('tight').manifest).alarm).toEqual(plain.alarm);
+    expect(parseManifest(files('loose').manifest).alarm.threshold).toBeLessThan(plain.alarm.threshold);
+
+    const both = flags('a', '--config', yaml('falseAlarmsPer100Hours: 1'), '--threshold-from', 'repairs');
+    expect(await runCommand(both)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('not by both') as string,
+    });
+  } finally {
+    await log.close();
+  }
+});
+
 function rowsOf(broken: boolean) {
   const values: number[] = [];
   for (let t = 0; t < 300; t++) {
