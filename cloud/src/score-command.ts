@@ -6,7 +6,7 @@ import { notWritable, readModelFolder } from './csv/model-folder.ts';
 import { noteProblems, noteTraining } from './csv/notes.ts';
 import { scoreRows, scoresCsv } from './csv/score-table.ts';
 import { readSensorTable } from './csv/sensor-table.ts';
-import { signalSetOf, tableRows, type TableRows } from './csv/table-rows.ts';
+import { rowsSeen, signalSetOf, tableRows, type TableRows } from './csv/table-rows.ts';
 
 /**
  * A recording of one machine is short, and rows of it are held back by time: their scores are high already, as each part is
@@ -54,6 +54,16 @@ async function score(options: Options): Promise<void> {
     rows,
     features.inputs.map(({ signal }) => signalSet.signals[signal]!.name),
   );
+  const seen = rowsSeen(
+    rows,
+    features.inputs.map(({ signal }) => signal),
+  );
+  if (seen === 0)
+    throw new CardanError(
+      'CSV_INVALID',
+      `${options.input} cannot be scored: ${rows.times.length === 0 ? 'it has no rows' : `none of its ${rows.times.length} rows has a number in the column of a sensor that the model looks at`}. ` +
+        'Look at the cells: numbers are written as 12.5, or, between semicolons, 12,5.',
+    );
   const result = scoreRows(model, rows, head);
   try {
     await replaceFile(options.out, scoresCsv(input.timeColumn, input.timeTexts, result));
@@ -62,6 +72,12 @@ async function score(options: Options): Promise<void> {
   }
   const over = result.predictions.reduce((sum, prediction) => sum + prediction, 0);
   const highest = result.scores.reduce((most, one) => Math.max(most, one), 0);
+  const full = features.windowRows + model.manifest.score.smoothingRows - 1;
+  if (seen < full && !goesOn(rows, head, features.gapMs))
+    process.stderr.write(
+      `score: only ${seen} of ${rows.times.length} rows have a number in the column of a sensor that the model looks at. A whole score ` +
+        `is of ${full}; rows that are missing count as normal, so these scores say little\n`,
+    );
   process.stderr.write(
     `score: ${rows.times.length} rows, ${over} over the threshold of ${result.threshold}; highest score ${highest}; written to ${options.out}\n`,
   );
@@ -81,6 +97,12 @@ async function modelOf({ train, model, seed }: Options): Promise<{ model: Model;
   const made = await csvModel(set, [head], seed, { hyperParameters: ONE_MACHINE });
   noteTraining('score', made.manifest);
   return { model: loadModel(made.files), head };
+}
+
+/** Whether a recording goes on from the one before, so that its first rows are scored with the last of that. */
+function goesOn({ times }: TableRows, before: TableRows | undefined, gapMs: number): boolean {
+  const step = times[0]! - (before?.times.at(-1) ?? Number.NaN);
+  return step > 0 && step <= gapMs;
 }
 
 /** The trainer takes a silence of five periods for a gap. */

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
+  CardanError,
   loadModel,
   selfTestOf,
   serializeManifest,
@@ -13,9 +14,11 @@ import { boundFalseAlarms } from '../trainer/false-alarms.ts';
 import { fit, type FitOptions } from '../trainer/fit.ts';
 import { scaledAlarm } from '../trainer/judge-by-repairs.ts';
 import { modelName } from '../trainer/training.ts';
+import { ROWS_MIN } from '../trainer/scoring.ts';
 import type { VehicleRows } from '../trainer/training-data.ts';
 import type { TrivialFit } from '../trainer/trivial-detectors.ts';
 import { Turns } from '../trainer/turns.ts';
+import { rowsSeen } from './table-rows.ts';
 
 /** What stands in the lineage instead of a topic: there are no offsets then. */
 export const CSV_TOPIC = 'csv';
@@ -35,6 +38,17 @@ export async function csvModel(
     ...more
   }: Pick<FitOptions, 'hyperParameters' | 'onEpoch'> & { falseAlarmsPer100Hours?: number | undefined } = {},
 ): Promise<{ files: ModelFiles; manifest: ModelManifest; trivial: TrivialFit }> {
+  const rows = recordings.reduce((sum, { times }) => sum + times.length, 0);
+  const columns = [...signalSet.signals.keys()];
+  const usable = recordings.reduce((sum, one) => sum + rowsSeen(one, columns), 0);
+  if (usable < ROWS_MIN)
+    throw new CardanError(
+      'TRAINING_DATA_INSUFFICIENT',
+      `${usable} of the ${rows} rows to learn from have a number in the column of any sensor; a model needs ${ROWS_MIN}. ` +
+        (usable === rows
+          ? 'Record more first.'
+          : 'Look at the cells: numbers are written as 12.5, or, between semicolons, 12,5.'),
+    );
   const result = await fit({ signalSet, vehicles: recordings, seed, ...more });
   const span = spanOf(recordings);
   const manifest: ModelManifest = {
@@ -53,7 +67,7 @@ export async function csvModel(
       offsets: {},
       eventOffsets: {},
       span,
-      rows: recordings.reduce((sum, { times }) => sum + times.length, 0),
+      rows,
       vehicles: recordings.length,
       rowsExcluded: 0,
       duplicatesDropped: 0,

@@ -51,6 +51,15 @@ export function tableRows(table: SensorTable, set: SignalSet, periodMs?: number)
   };
 }
 
+/** How many rows have a value of any of some signals. */
+export function rowsSeen({ times, values }: VehicleRows, signals: readonly number[]): number {
+  const width = times.length === 0 ? 0 : values.length / times.length;
+  let seen = 0;
+  for (let row = 0; row < times.length; row++)
+    if (signals.some((signal) => Number.isFinite(values[row * width + signal]!))) seen++;
+  return seen;
+}
+
 /** The first names, and how many more there are. */
 export function listed(names: readonly string[], most = 5): string {
   const shown = names.slice(0, most).join(', ');

@@ -82,6 +82,13 @@ async function score(input: string, out: string): Promise<Scored> {
   return scored(out);
 }
 
+/** A recording of which all but two rows are empty. */
+const twoRows = () =>
+  csv(head)
+    .split('\n')
+    .map((line, row) => (row === 0 || row === 7 || row === 8 ? line : line.replaceAll(/,[^,]*/g, ',')))
+    .join('\n');
+
 const share = (predictions: readonly number[]) =>
   predictions.reduce((sum, prediction) => sum + prediction, 0) / predictions.length;
 
@@ -275,13 +282,39 @@ test.each<[string, () => string[], string]>([
     () => ['score', '--train', at('head.csv'), '--input', write('a.csv', 't,a\n1,2\n')],
     'SIGNAL_SET_MISMATCH',
   ],
+  [
+    'an input without a usable row',
+    () => [
+      'score',
+      '--train',
+      at('head.csv'),
+      '--input',
+      write('text.csv', csv(head).replaceAll(/,-?[\d.]+/g, ',x')),
+    ],
+    'CSV_INVALID: .*text.csv cannot be scored: none of its 400 rows has a number',
+  ],
+  [
+    'a head with two usable rows',
+    () => ['score', '--train', write('two.csv', twoRows()), '--input', at('tail.csv')],
+    'TRAINING_DATA_INSUFFICIENT: 2 of the 400 rows to learn from have a number',
+  ],
   ['a folder without a model', () => ['score', '--model', dir, '--input', at('tail.csv')], 'FILE_NOT_FOUND'],
 ])('says what is wrong with %s, and writes nothing', async (_, args, code) => {
   const out = at('never.csv');
   const result = await run(...args(), '--out', out);
   expect(result.code).not.toBe(0);
-  expect(result.said).toContain(`error ${code}: `);
+  expect(result.said).toMatch(new RegExp(`^error ${code}`, 'm'));
   expect(existsSync(out)).toBe(false);
+});
+
+test('an input with two usable rows is scored, and it is said that this says little', async () => {
+  const input = write('two-rows.csv', twoRows());
+  const model = write('head-only.csv', csv(head));
+  await run('fit', '--train', model, '--model', at('of-head'));
+  const out = at('two-rows.out.csv');
+  const { code, said } = await run('score', '--model', at('of-head'), '--input', input, '--out', out);
+  expect([code, said]).toEqual([0, expect.stringContaining('only 2 of 400 rows have a number')]);
+  expect(scored('two-rows.out.csv').scores).toHaveLength(HEAD);
 });
 
 test('says that a folder to be learned from has no CSV file', async () => {
