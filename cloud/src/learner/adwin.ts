@@ -27,17 +27,25 @@ export interface AdwinState {
 
 /** 2^40 values in one bucket: 35,000 years at 1 Hz. What is older than the largest buckets is forgotten. */
 const LEVELS = 41;
+/** Half of 1 / values in a bucket, per size: so no division is needed where two are merged. */
+const HALF = Float64Array.from({ length: LEVELS }, (_, level) => 0.5 ** (level + 1));
 /** Buckets of one size: a look takes time in their number. */
 const BUCKETS_MAX = 255;
 /** The quick look may only pass over a cut that the exact one surely refuses, whatever was rounded. */
 const QUICK = 1 - 1e-9;
 /** Looks whose values may wait for their buckets, at the most: some kB of memory. */
-const WAITING_LOOKS = 8;
+const WAITING_LOOKS = 16;
 /** Part of the bound that a cut between waiting values may use at its own look, so that there is room for later ones. */
 const ROOM = 0.5;
 
 /** What moves up to the next size, by turns. Of no detector: a thousand of them share it. */
-const moving = [0, 1].map(() => ({ sums: new Float64Array(0), squares: new Float64Array(0) }));
+const moving = [0, 1].map((): Buckets => ({ sums: new Float64Array(0), squares: new Float64Array(0) }));
+
+interface Buckets {
+  sums: Float64Array;
+  /** Squared distances from the mean of the bucket. */
+  squares: Float64Array;
+}
 
 /**
  * Tells when the mean of a stream has changed, and keeps a window of what came since: as long as the mean stays, as
@@ -58,8 +66,7 @@ export class Adwin {
   readonly options: AdwinOptions;
   /** Per size, the smallest first: buckets, the oldest first. Those of one value are in `recent`. */
   private readonly counts = new Int32Array(LEVELS);
-  private readonly sums: Float64Array;
-  private readonly squares: Float64Array;
+  private readonly buckets: Buckets;
   private levels = 1;
   /** Of all values up to the last look, in buckets or not. */
   private n = 0;
@@ -108,8 +115,10 @@ export class Adwin {
         throw new RangeError(`${name} is ${value}; it is a whole number from 1 on.`);
     if (bucketsMax < 2 || bucketsMax > BUCKETS_MAX)
       throw new RangeError(`bucketsMax is ${bucketsMax}; it lies between 2 and ${BUCKETS_MAX}.`);
-    this.sums = new Float64Array(LEVELS * bucketsMax);
-    this.squares = new Float64Array(LEVELS * bucketsMax);
+    this.buckets = {
+      sums: new Float64Array(LEVELS * bucketsMax),
+      squares: new Float64Array(LEVELS * bucketsMax),
+    };
     const together = bucketsMax + clock * WAITING_LOOKS;
     this.recent = new Float64Array(together);
     this.full = clock;
@@ -139,8 +148,8 @@ export class Adwin {
       adwin.counts[level] = sums.length;
       adwin.n += sums.length * 2 ** level;
       if (level === 0) adwin.recent.set(sums);
-      else adwin.sums.set(sums, level * bucketsMax);
-      adwin.squares.set(squares, level * bucketsMax);
+      else adwin.buckets.sums.set(sums, level * bucketsMax);
+      adwin.buckets.squares.set(squares, level * bucketsMax);
     }
     adwin.levels = Math.max(1, levels.length);
     adwin.total = state.total;
@@ -167,17 +176,17 @@ export class Adwin {
   updateColumn(rows: Float32Array | Float64Array, width: number, column: number): number {
     const { recent } = this;
     let changes = 0;
-    let { filled, full } = this;
-    for (let at = column; at < rows.length; at += width) {
-      const value = rows[at]!;
-      if (value - value !== 0) continue;
-      recent[filled++] = value;
-      if (filled < full) continue;
+    for (let at = column; at < rows.length;) {
+      let filled = this.filled;
+      const end = Math.min(rows.length, at + (this.full - filled) * width);
+      for (; at < end; at += width) {
+        const value = rows[at]!;
+        recent[filled] = value;
+        if (value - value === 0) filled++;
+      }
       this.filled = filled;
-      if (this.take()) changes++;
-      ({ filled, full } = this);
+      if (filled === this.full && this.take()) changes++;
     }
-    this.filled = filled;
     return changes;
   }
 
@@ -199,8 +208,8 @@ export class Adwin {
     const levels = Array.from({ length: this.levels }, (_, level) => {
       const at = level * bucketsMax;
       const count = this.counts[level]!;
-      const sums = level === 0 ? this.recent.subarray(0, count) : this.sums.subarray(at, at + count);
-      return { sums: [...sums], squares: [...this.squares.subarray(at, at + count)] };
+      const sums = level === 0 ? this.recent.subarray(0, count) : this.buckets.sums.subarray(at, at + count);
+      return { sums: [...sums], squares: [...this.buckets.squares.subarray(at, at + count)] };
     });
     return {
       options: this.options,
@@ -287,56 +296,148 @@ export class Adwin {
 
   /** Two of the oldest of a size become one of the next, while there are too many. How many single values are left. */
   private moveUp(filled: number, bucketsMax: number): number {
-    const { recent, counts, known, sums: allSums, squares: allSquares } = this;
     if (filled <= bucketsMax) return filled;
-    let pairs = (filled - bucketsMax + 1) >> 1;
-    let { sums, squares } = moving[0]!;
-    let { sums: otherSums, squares: otherSquares } = moving[1]!;
-    let there = counts[1]!;
-    for (let to = there, i = 0; i < 2 * pairs; i += 2, to++) {
-      const a = recent[i]!;
-      const b = recent[i + 1]!;
-      sums[to] = a + b;
-      squares[to] = (a - b) * (a - b) * 0.5;
+    const { recent, known } = this;
+    const ones = pairsOf(filled, bucketsMax);
+    const left = filled - 2 * ones;
+    let from = moving[0]!;
+    let into = moving[1]!;
+    let level = 3;
+    let made = this.moveEights(filled, bucketsMax);
+    if (made === 0) {
+      level = 1;
+      made = ones;
+      for (let i = 0; i < ones; i++) twoOf(recent, 2 * i, from, i);
     }
-    const left = filled - 2 * pairs;
-    for (let i = 0, from = 2 * pairs; i < left; i++, from++) recent[i] = recent[from]!;
-    // Both buckets of a pair have the same number of values, so no division is needed: times half of 1 / number.
-    for (let level = 1, half = 0.25; pairs > 0; level++, half /= 2) {
+    for (let i = 0, at = filled - left; i < left; i++, at++) recent[i] = recent[at]!;
+    this.counts[0] = left;
+    for (; made > 0; level++) {
       if (level === this.levels) this.levels++;
-      const base = level * bucketsMax;
-      for (let i = 0; i < there; i++) {
-        sums[i] = allSums[base + i]!;
-        squares[i] = allSquares[base + i]!;
-      }
-      const count = there + pairs;
       known[level]!.valid = false;
-      pairs = count <= bucketsMax ? 0 : (count - bucketsMax + 1) >> 1;
-      const last = level === LEVELS - 1;
-      there = last ? 0 : counts[level + 1]!;
-      for (let to = there, i = 0; i < 2 * pairs; i += 2, to++) {
-        const a = sums[i]!;
-        const b = sums[i + 1]!;
-        otherSums[to] = a + b;
-        otherSquares[to] = squares[i]! + squares[i + 1]! + (a - b) * (a - b) * half;
-      }
-      counts[level] = count - 2 * pairs;
-      for (let i = 2 * pairs, to = base; i < count; i++, to++) {
-        allSums[to] = sums[i]!;
-        allSquares[to] = squares[i]!;
-      }
-      if (last && pairs > 0) {
+      made = this.moveLevel(level, from, made, into);
+      if (level === LEVELS - 1 && made > 0) {
         for (const before of known) before.valid = false;
         this.recount();
         break;
       }
-      const [turnSums, turnSquares] = [sums, squares];
-      sums = otherSums;
-      squares = otherSquares;
-      otherSums = turnSums;
-      otherSquares = turnSquares;
+      const turn = from;
+      from = into;
+      into = turn;
     }
     return left;
+  }
+
+  /** Takes new buckets of a size, behind those that are there, and gives those of the next size. How many they are. */
+  private moveLevel(level: number, from: Buckets, made: number, into: Buckets): number {
+    const { counts } = this;
+    const { bucketsMax } = this.options;
+    const { sums, squares } = this.buckets;
+    const { sums: fromSums, squares: fromSquares } = from;
+    const { sums: intoSums, squares: intoSquares } = into;
+    const base = level * bucketsMax;
+    const there = counts[level]!;
+    const pairs = pairsOf(there + made, bucketsMax);
+    const left = there + made - 2 * pairs;
+    counts[level] = left;
+    const half = HALF[level]!;
+    let done = 0;
+    let at = base;
+    for (const end = base + there - 1; at < end && done < pairs; at += 2, done++) {
+      const a = sums[at]!;
+      const b = sums[at + 1]!;
+      intoSums[done] = a + b;
+      intoSquares[done] = squares[at]! + squares[at + 1]! + (a - b) * (a - b) * half;
+    }
+    let next = 0;
+    if (done < pairs && at < base + there) {
+      const a = sums[at]!;
+      const b = fromSums[0]!;
+      intoSums[done] = a + b;
+      intoSquares[done] = squares[at]! + fromSquares[0]! + (a - b) * (a - b) * half;
+      next = 1;
+      at++;
+      done++;
+    }
+    for (; done < pairs; done++, next += 2) {
+      const a = fromSums[next]!;
+      const b = fromSums[next + 1]!;
+      intoSums[done] = a + b;
+      intoSquares[done] = fromSquares[next]! + fromSquares[next + 1]! + (a - b) * (a - b) * half;
+    }
+    let to = base;
+    for (; at < base + there; at++, to++) {
+      sums[to] = sums[at]!;
+      squares[to] = squares[at]!;
+    }
+    for (; next < made; next++, to++) {
+      sums[to] = fromSums[next]!;
+      squares[to] = fromSquares[next]!;
+    }
+    return pairs;
+  }
+
+  /**
+   * The same for sizes 1, 2 and 4, where there are many values: most become a bucket of 8 at once, in the order in which
+   * one after the other would. Leaves those of 8 in `moving[0]` and says how many; 0: there are too few values, and nothing is
+   * done.
+   */
+  private moveEights(filled: number, bucketsMax: number): number {
+    if (this.levels < 4) return 0;
+    const { recent, counts, buckets } = this;
+    const twos = counts[1]! + pairsOf(filled, bucketsMax);
+    const fours = counts[2]! + pairsOf(twos, bucketsMax);
+    const eights = pairsOf(fours, bucketsMax);
+    // What is in buckets goes first; where it is odd in number, with the oldest values.
+    const oldTwos = counts[1]! + (counts[1]! & 1);
+    const odd = (counts[2]! + oldTwos / 2) & 1;
+    const oldFours = counts[2]! + oldTwos / 2 + odd;
+    const direct = eights - oldFours / 2;
+    if (direct < 1) return 0;
+    const into = moving[0]!;
+    const other = moving[1]!;
+    let at = 0;
+    copy(buckets, bucketsMax, other, 0, counts[1]!);
+    if (oldTwos > counts[1]!) {
+      twoOf(recent, at, other, counts[1]!);
+      at += 2;
+    }
+    copy(buckets, 2 * bucketsMax, into, 0, counts[2]!);
+    for (let i = 0, to = counts[2]!; i < oldTwos; i += 2, to++) merge(other, i, into, to, 1 / 4);
+    if (odd === 1) {
+      fourOf(recent, at, into, oldFours - 1);
+      at += 4;
+    }
+    for (let i = 0; i < oldFours; i += 2) merge(into, i, other, i / 2, 1 / 8);
+    copy(other, 0, into, 0, oldFours / 2);
+    const { sums, squares } = into;
+    for (let to = oldFours / 2; to < eights; to++, at += 8) {
+      const a = recent[at]!;
+      const b = recent[at + 1]!;
+      const c = recent[at + 2]!;
+      const d = recent[at + 3]!;
+      const e = recent[at + 4]!;
+      const f = recent[at + 5]!;
+      const g = recent[at + 6]!;
+      const h = recent[at + 7]!;
+      const ab = a + b;
+      const cd = c + d;
+      const ef = e + f;
+      const gh = g + h;
+      const abcd = ab + cd;
+      const efgh = ef + gh;
+      sums[to] = abcd + efgh;
+      squares[to] =
+        (a - b) * (a - b) * 0.5 +
+        (c - d) * (c - d) * 0.5 +
+        (ab - cd) * (ab - cd) * 0.25 +
+        ((e - f) * (e - f) * 0.5 + (g - h) * (g - h) * 0.5 + (ef - gh) * (ef - gh) * 0.25) +
+        (abcd - efgh) * (abcd - efgh) * 0.125;
+    }
+    counts[2] = fours - 2 * eights;
+    for (let i = 0; i < counts[2]; i++, at += 4) fourOf(recent, at, buckets, 2 * bucketsMax + i);
+    counts[1] = twos - 2 * pairsOf(twos, bucketsMax);
+    for (let i = 0; i < counts[1]; i++, at += 2) twoOf(recent, at, buckets, bucketsMax + i);
+    return eights;
   }
 
   /** Cuts the oldest bucket off as long as there is a place where the means of both sides differ too much. */
@@ -383,7 +484,7 @@ export class Adwin {
       break;
     }
     for (let size = 2 ** level; level >= 0; level--, size /= 2) {
-      const sums = level === 0 ? this.recent : this.sums;
+      const sums = level === 0 ? this.recent : this.buckets.sums;
       const begin = level * bucketsMax;
       // Behind the newest bucket of all there is no other side.
       const end = begin + counts[level]! - (level === 0 ? 1 : 0);
@@ -421,7 +522,8 @@ export class Adwin {
   }
 
   private dropOldest(): void {
-    const { counts, recent, sums, squares } = this;
+    const { counts, recent } = this;
+    const { sums, squares } = this.buckets;
     const level = this.levels - 1;
     const count = --counts[level]!;
     const base = level * this.options.bucketsMax;
@@ -445,11 +547,11 @@ export class Adwin {
     let [n, total, spread] = [0, 0, 0];
     for (let level = this.levels - 1; level >= 0; level--) {
       const size = 2 ** level;
-      const sums = level === 0 ? this.recent : this.sums;
+      const sums = level === 0 ? this.recent : this.buckets.sums;
       const base = level * bucketsMax;
       for (let at = base; at < base + this.counts[level]!; at++) {
         const off = n === 0 ? 0 : sums[at]! / size - total / n;
-        spread += (level === 0 ? 0 : this.squares[at]!) + (off * off * n * size) / (n + size);
+        spread += (level === 0 ? 0 : this.buckets.squares[at]!) + (off * off * n * size) / (n + size);
         total += sums[at]!;
         n += size;
       }
@@ -458,4 +560,42 @@ export class Adwin {
     this.total = total;
     this.spread = spread;
   }
+}
+
+/** How many pairs of so many buckets move up. */
+function pairsOf(count: number, bucketsMax: number): number {
+  return count <= bucketsMax ? 0 : (count - bucketsMax + 1) >> 1;
+}
+
+function copy(from: Buckets, begin: number, into: Buckets, to: number, count: number): void {
+  for (let i = 0; i < count; i++) {
+    into.sums[to + i] = from.sums[begin + i]!;
+    into.squares[to + i] = from.squares[begin + i]!;
+  }
+}
+
+/** Two neighbours become one; `half` is half of 1 / (values in one of them). */
+function merge(from: Buckets, at: number, into: Buckets, to: number, half: number): void {
+  const a = from.sums[at]!;
+  const b = from.sums[at + 1]!;
+  into.sums[to] = a + b;
+  into.squares[to] = from.squares[at]! + from.squares[at + 1]! + (a - b) * (a - b) * half;
+}
+
+function twoOf(values: Float64Array, at: number, into: Buckets, to: number): void {
+  const a = values[at]!;
+  const b = values[at + 1]!;
+  into.sums[to] = a + b;
+  into.squares[to] = (a - b) * (a - b) * 0.5;
+}
+
+function fourOf(values: Float64Array, at: number, into: Buckets, to: number): void {
+  const a = values[at]!;
+  const b = values[at + 1]!;
+  const c = values[at + 2]!;
+  const d = values[at + 3]!;
+  const ab = a + b;
+  const cd = c + d;
+  into.sums[to] = ab + cd;
+  into.squares[to] = (a - b) * (a - b) * 0.5 + (c - d) * (c - d) * 0.5 + (ab - cd) * (ab - cd) * 0.25;
 }

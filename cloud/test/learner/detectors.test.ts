@@ -85,6 +85,27 @@ describe('ADWIN', () => {
     expect(columns.state()).toEqual(values.state());
   });
 
+  // Whoever asks for the state has all values put into buckets, and the next look goes through all of them.
+  it.each([{}, { clock: 7, bucketsMax: 2 }, { clock: 1, delta: 0.1 }, { delta: 0.3, sideMin: 1 }])(
+    'decides without a look as it does by one: %j',
+    (options) => {
+      const random = new SeededRandom(11);
+      const [adwin, looking] = [new Adwin(options), new Adwin(options)];
+      let [changes, mean] = [0, 0];
+      for (let i = 0; i < 20_000; i++) {
+        if (random.uniform() < 0.002) mean = 3 * random.normal();
+        const value = mean + random.normal() ** (i % 5000 < 2500 ? 1 : 3);
+        const changed = adwin.update(value);
+        expect(looking.update(value)).toBe(changed);
+        expect(looking.width).toBe(adwin.width);
+        if (changed) changes++;
+        looking.state();
+      }
+      expect(changes).toBeGreaterThan(5);
+      expect(adwin.state()).toEqual(looking.state());
+    },
+  );
+
   it('refuses options that make no sense', () => {
     expect(() => new Adwin({ delta: 0 })).toThrow(RangeError);
     expect(() => new Adwin({ clock: 0 })).toThrow(RangeError);
