@@ -4,7 +4,8 @@
     r      f - output of the network, within ±12 of the larger residualScale, averaged over the last smoothingRows rows
     z      (r - residualCenter) / residualScale, per input; below the center / residualScaleBelow where there is one
     score  root of the order `order` (4 or 8) of the mean of z to the power of `order`; with `shift` in the manifest the
-           greater of this and the same of f itself instead of r, times its weight
+           greater of this and the same of f itself instead of r, times its weight; with `standstill` that of a signal which
+           shows the very same value for too long, if it is greater
 
 Where a signal was not seen the network runs twice: with 0 there, and then with what it expects there.
 """
@@ -14,7 +15,7 @@ import onnxruntime
 from features import network_input, spans, standardise
 
 ROW_LIMIT = 12
-KNOWN = {"order", "smoothingRows", "residualCenter", "residualScale", "residualScaleBelow", "shift"}
+KNOWN = {"order", "smoothingRows", "residualCenter", "residualScale", "residualScaleBelow", "shift", "standstill"}
 KNOWN_SHIFT = {"smoothingRows", "center", "scale", "scaleBelow", "weight"}
 
 
@@ -73,6 +74,15 @@ def fuse(averages, center, scale, below, order):
     return np.nan_to_num(z**order, nan=0.0, posinf=np.inf).mean(axis=1) ** (1 / order)
 
 
+def standstill(spec, values, count_max):
+    """Of rows of one span: by which of its rows without a change a signal is stuck, times the weight; 0 before."""
+    after, counts = np.array(spec["afterRows"]), np.zeros(values.shape, int)
+    for row in range(1, len(values)):
+        counts[row] = np.where(values[row] == values[row - 1], np.minimum(counts[row - 1] + 1, count_max), 0)
+    stuck = (after > 0) & (counts >= after)
+    return spec["weight"] * np.where(stuck, counts / np.maximum(after, 1), 0).max(axis=1)
+
+
 def scores(manifest, network, times, values):
     """One score per row of a vehicle; NaN while the windows fill, and again after a gap."""
     spec, score = manifest["features"], manifest["score"]
@@ -96,6 +106,9 @@ def scores(manifest, network, times, values):
             above = np.array(shift["scale"])
             moved = fuse(moved, np.array(shift["center"]), above, np.array(shift.get("scaleBelow", above)), order)
             result = np.maximum(result, shift["weight"] * moved)
+        if "standstill" in score:
+            stands = standstill(score["standstill"], values[begin:end].astype(np.float32), first)
+            result = np.maximum(result, stands[first:])
         found[begin + first : end] = result
     return found
 

@@ -23,6 +23,7 @@ export * from './model/load-model.ts';
 export * from './model/manifest.ts';
 export * from './model/residuals.ts';
 export * from './model/scorer.ts';
+export * from './model/standing-values.ts';
 export * from './model/self-test.ts';
 export * from './model/simd-network.ts';
 export * from './model/tfjs-network.ts';

@@ -26,6 +26,11 @@ export interface HyperParameters {
   parts: number;
   /** Alarm threshold by the highest score of held-back rows; 0 chooses by the number of vehicles. */
   thresholdFactor: number;
+  /**
+   * A signal is stuck when it stands still so many times as long as it ever did on held-back rows; signals that do for long
+   * are not looked at. 0: none is.
+   */
+  standstillFactor: number;
   raiseAfterRows: number;
   /** An alarm ends below this part of the threshold. */
   clearPart: number;
@@ -48,6 +53,7 @@ export const HYPER_PARAMETERS: Readonly<HyperParameters> = {
   noise: 0.1,
   parts: 4,
   thresholdFactor: 0,
+  standstillFactor: 3,
   raiseAfterRows: 5,
   clearPart: 0.8,
   clearAfterRows: 30,

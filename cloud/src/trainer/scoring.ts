@@ -1,6 +1,7 @@
 import {
   CardanError,
   SmoothedResiduals,
+  standstillRowsMax,
   type AlarmSpec,
   type FeatureSpec,
   type Network,
@@ -9,6 +10,7 @@ import {
 import { calibrate, median, SCORE_ORDER } from './calibrate.ts';
 import type { HyperParameters } from './hyper-parameters.ts';
 import type { Span } from './split.ts';
+import { standstillOf } from './standstill.ts';
 import type { Turns } from './turns.ts';
 
 /** Fewer make no model: a network has thousands of weights. Five minutes at 1 Hz. */
@@ -94,6 +96,19 @@ export async function scoringOf(
   }
   const threshold =
     highest * (parameters.thresholdFactor > 0 ? parameters.thresholdFactor : thresholdFactor(vehicles));
+  if (parameters.standstillFactor > 0) {
+    const afterRows = await standstillOf(
+      heldBack.flatMap(({ spans }) => spans),
+      {
+        signals,
+        gapMs: features.gapMs,
+        factor: parameters.standstillFactor,
+        rowsMax: standstillRowsMax(features.windowRows, smoothingRows),
+      },
+      turns,
+    );
+    if (afterRows.some((rows) => rows > 0)) score.standstill = { afterRows, weight: threshold };
+  }
   return {
     score,
     alarm: {

@@ -51,6 +51,7 @@ const HYPER_LIMITS: Partial<
   maskChance: [0, 0.9, false],
   parts: [2, 100, true],
   thresholdFactor: [0, 100, false],
+  standstillFactor: [0, 100, false],
   raiseAfterRows: [1, 1e6, true],
   clearPart: [0.01, 1, false],
   clearAfterRows: [1, 1e6, true],

@@ -130,6 +130,16 @@ export interface ScoreSpec {
   residualScaleBelow?: number[];
   /** How far the signals themselves have moved; without it the score is of the residuals alone. */
   shift?: ShiftSpec;
+  /** Signals that stand still; without it nobody looks. */
+  standstill?: StandstillSpec;
+}
+
+/** Signals that never stand still in normal running → score of one that does. See `StandingValues`. */
+export interface StandstillSpec {
+  /** Per signal of the signal set: it is stuck once so many rows were the same as the one before; 0: it may stand. */
+  afterRows: number[];
+  /** The score when the first of them has stood so long; grows with the rows. */
+  weight: number;
 }
 
 /** Features averaged → score of a shift, by the same formula as for residuals. */
@@ -214,6 +224,11 @@ export interface Lineage {
  */
 export const SCORE_ROWS_MAX = 256;
 
+/** Most rows the same as the one before, of those that a score depends on. */
+export function standstillRowsMax(windowRows: number, smoothingRows: number): number {
+  return windowRows + smoothingRows - 2;
+}
+
 /** A car computes them each time that it loads the model, so there are a few. */
 const SELF_TEST_SCORES_MAX = 64;
 /** Most inputs of a network: two statistics of each of `SIGNALS_MAX` signals. */
@@ -254,7 +269,7 @@ function readManifest(value: unknown): ModelManifest {
   const signalSet = readSignalSet(fields);
   const engine = fields.oneOf('engine', ['dense', 'tfjs']);
   const features = readFeatures(fields.object('features'), signalSet.signals.length);
-  const score = readScore(fields.object('score'), features);
+  const score = readScore(fields.object('score'), features, signalSet.signals.length);
   const manifest: ModelManifest = {
     schema,
     name,
@@ -314,7 +329,7 @@ function readFeatures(fields: JsonFields, signals: number): FeatureSpec {
   return spec;
 }
 
-function readScore(fields: JsonFields, { windowRows, inputs }: FeatureSpec): ScoreSpec {
+function readScore(fields: JsonFields, { windowRows, inputs }: FeatureSpec, signals: number): ScoreSpec {
   const spec: ScoreSpec = {
     smoothingRows: fields.integer('smoothingRows', 1, SCORE_ROWS_MAX - windowRows + 1),
     residualCenter: fields.numbers('residualCenter', inputs.length),
@@ -328,6 +343,12 @@ function readScore(fields: JsonFields, { windowRows, inputs }: FeatureSpec): Sco
     spec.order = order;
   }
   if (fields.has('shift')) spec.shift = readShift(fields.object('shift'), spec.smoothingRows, inputs.length);
+  if (fields.has('standstill'))
+    spec.standstill = readStandstill(
+      fields.object('standstill'),
+      standstillRowsMax(windowRows, spec.smoothingRows),
+      signals,
+    );
   fields.end();
   return spec;
 }
@@ -340,6 +361,20 @@ function readShift(fields: JsonFields, smoothingRowsMax: number, inputs: number)
     weight: fields.positive('weight'),
   };
   if (fields.has('scaleBelow')) spec.scaleBelow = fields.numbers('scaleBelow', inputs, Number.MIN_VALUE);
+  fields.end();
+  return spec;
+}
+
+function readStandstill(fields: JsonFields, rowsMax: number, signals: number): StandstillSpec {
+  const spec: StandstillSpec = {
+    afterRows: fields.list('afterRows', signals, signals, (value, path) => {
+      const rows = numberAt(value, path, 0);
+      if (!Number.isInteger(rows) || rows > rowsMax)
+        throw invalid(`${path} must be a whole number up to ${rowsMax}, the rows that a score depends on`);
+      return rows;
+    }),
+    weight: fields.positive('weight'),
+  };
   fields.end();
   return spec;
 }

@@ -153,6 +153,11 @@ export class SmoothedResiduals {
     return this.residuals.share;
   }
 
+  /** Whether the windows began anew with the last row: it is the first one, or came after a gap. */
+  get restarted(): boolean {
+    return this.extractor.restarted;
+  }
+
   get shiftShare(): number {
     return this.features?.share ?? 0;
   }

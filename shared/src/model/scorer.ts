@@ -1,7 +1,8 @@
 import { DenseExecutor, type Network } from './dense.ts';
 import type { Model } from './load-model.ts';
-import type { ScoreOrder, ScoreSpec } from './manifest.ts';
+import { standstillRowsMax, type ScoreOrder, type ScoreSpec } from './manifest.ts';
 import { SmoothedResiduals } from './residuals.ts';
+import { StandingValues } from './standing-values.ts';
 
 /** Signals that are tried as the one to blame: each takes a run of the network. */
 const SUSPECTS = 4;
@@ -18,7 +19,9 @@ const ROW_LIMIT = 12;
  *   score of residuals = ᵒ√ mean(zᵒ) with the order o: 8, or 4
  *   score of shift     = the same of f instead of r, averaged over `shift.smoothingRows`, with `shift.center`,
  *                        `shift.scale` and `shift.scaleBelow`
- *   score = max(score of residuals, shift.weight · score of shift)
+ *   score of standstill = standstill.weight · the most of rows that a signal has stood still / standstill.afterRows, of those
+ *                        signals that have for so long (StandingValues)
+ *   score = max(score of residuals, shift.weight · score of shift, score of standstill)
  *
  * Reconstruction error as a measure of novelty is from Japkowicz, Myers and Gluck, "A novelty detection
  * approach to classification" (IJCAI 1995). Three things are added. Residuals keep their sign until they have been
@@ -42,10 +45,13 @@ export class Scorer {
   private readonly residualPowers: Float64Array;
   private readonly shiftPowers: Float64Array;
   private powers: Float64Array;
+  private readonly standing: StandingValues | undefined;
+  /** Whether the last score is that of a standstill. */
+  private stands = false;
 
   constructor(model: Model, { fromFirstRow = false } = {}) {
     const { features, score } = model.manifest;
-    const { shift } = score;
+    const { shift, standstill } = score;
     this.model = model;
     this.spec = score;
     const network = model.network ?? new DenseExecutor(model.layers);
@@ -58,6 +64,9 @@ export class Scorer {
       ...(shift === undefined ? {} : { shiftRows: shift.smoothingRows }),
       fromFirstRow,
     });
+    this.standing =
+      standstill &&
+      new StandingValues(standstill, standstillRowsMax(features.windowRows, score.smoothingRows));
     this.signalOfInput = Int32Array.from(features.inputs, ({ signal }) => signal);
     this.residualPowers = new Float64Array(features.inputs.length);
     this.shiftPowers = new Float64Array(features.inputs.length);
@@ -69,8 +78,20 @@ export class Scorer {
    * milliseconds since 1970. Returns its score, NaN while the windows fill.
    */
   push(timeMs: number, values: Float32Array, offset = 0): number {
-    const { residuals, spec, residualPowers, shiftPowers } = this;
+    const { residuals, standing } = this;
     this.ready = residuals.push(timeMs, values, offset);
+    const score = this.fused();
+    if (standing === undefined) return score;
+    if (residuals.restarted) standing.restart();
+    const stood = standing.push(values, offset);
+    // Written so that neither NaN nor what is infinite gives way to it.
+    this.stands = stood > score;
+    return this.stands ? stood : score;
+  }
+
+  /** The score of residuals and of shift. */
+  private fused(): number {
+    const { residuals, spec, residualPowers, shiftPowers } = this;
     this.powers = residualPowers;
     if (!this.ready) {
       residualPowers.fill(0);
@@ -108,10 +129,11 @@ export class Scorer {
    *
    * A signal that is off also makes those look odd that are expected from it. So the suspects are put one by one where the
    * other signals expect them, as a counterfactual: the one that makes most of the score vanish has that part of it, the
-   * others have what remains, by their zᵒ. Where features are not averaged (no `shift`) the parts are by zᵒ alone.
+   * others have what remains, by their zᵒ. Of a standstill the parts are those of the signals that stand. Where features are not averaged (no `shift`) the parts are by zᵒ alone.
    */
   contributions(into = new Float32Array(this.model.manifest.signalSet.signals.length)): Float32Array {
     const { powers, signalOfInput } = this;
+    if (this.stands) return partsOf(this.standing!.parts, into);
     const all = sumOf(powers);
     into.fill(0);
     if (!(all > 0 && all < Infinity)) return into;
@@ -167,6 +189,13 @@ export class Scorer {
     }
     return best;
   }
+}
+
+/** Parts of the whole that are 1 in all. */
+function partsOf(parts: Float64Array, into: Float32Array): Float32Array {
+  const all = sumOf(parts);
+  for (let i = 0; i < into.length; i++) into[i] = parts[i]! / all;
+  return into;
 }
 
 function sumOf(values: ArrayLike<number>): number {
