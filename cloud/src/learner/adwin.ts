@@ -166,7 +166,7 @@ export class Adwin {
     // Also false for NaN and infinities: their difference with themselves is NaN.
     if (value - value !== 0) return false;
     this.recent[this.filled++] = value;
-    return this.filled === this.full && this.take();
+    return this.filled === this.full && this.take() === true;
   }
 
   /**
@@ -174,18 +174,20 @@ export class Adwin {
    * than value by value.
    */
   updateColumn(rows: Float32Array | Float64Array, width: number, column: number): number {
-    const { recent } = this;
     let changes = 0;
     for (let at = column; at < rows.length;) {
-      let filled = this.filled;
-      const end = Math.min(rows.length, at + (this.full - filled) * width);
-      for (; at < end; at += width) {
-        const value = rows[at]!;
-        recent[filled] = value;
-        if (value - value === 0) filled++;
+      const end = at + (this.full - this.filled) * width;
+      const changed = end - width < rows.length ? this.take(rows, width, end - width) : undefined;
+      if (changed === undefined) {
+        for (const to = Math.min(end, rows.length); at < to; at += width) {
+          const value = rows[at]!;
+          if (value - value === 0) this.recent[this.filled++] = value;
+        }
+        if (this.filled === this.full && this.take() === true) changes++;
+        continue;
       }
-      this.filled = filled;
-      if (filled === this.full && this.take()) changes++;
+      at = end;
+      if (changed) changes++;
     }
     return changes;
   }
@@ -220,16 +222,32 @@ export class Adwin {
     };
   }
 
-  /** Takes what came since the last look, and looks where need be. Whether the mean has changed. */
-  private take(): boolean {
-    const { recent, begin, filled, looked, looks, room } = this;
+  /**
+   * Takes what came since the last look, and looks where need be. Whether the mean has changed. The values that are missing
+   * for a look are read from `rows`, the last of them at `at`, each `width` places behind the one before. undefined: one of
+   * them is not finite, and nothing is done.
+   */
+  private take(rows: Float32Array | Float64Array = this.recent, width = 1, at = 0): boolean | undefined {
+    const { recent, begin, filled, full, looked, looks, room } = this;
     const { clock, grace } = this.options;
-    const mean = this.n === 0 ? recent[begin]! : this.total / this.n;
+    const first = begin < filled ? recent[begin]! : rows[at - (full - filled - 1) * width]!;
+    const mean = this.n === 0 ? first : this.total / this.n;
     const roomSquared = room * room;
     let [sum, square, most] = [0, 0, 0];
     let narrow = true;
+    let i = full - 1;
     // From the newest to the oldest.
-    for (let i = filled - 1; i >= begin; i--) {
+    for (let from = at; i >= filled; i--, from -= width) {
+      const value = rows[from]!;
+      recent[i] = value;
+      const off = value - mean;
+      sum += off;
+      square += off * off;
+      most += roomSquared;
+      if (sum * sum > most) narrow = false;
+    }
+    if (sum - sum !== 0) return undefined;
+    for (; i >= begin; i--) {
       const off = recent[i]! - mean;
       sum += off;
       square += off * off;
@@ -240,8 +258,8 @@ export class Adwin {
     this.spread += square - sum * off + (off * off * this.n * clock) / (this.n + clock);
     this.total += sum + mean * clock;
     this.n += clock;
-    this.begin = filled;
-    this.full = filled + clock;
+    this.begin = this.filled = full;
+    this.full = full + clock;
     const shift = mean - looked.mean;
     this.means[looks] = shift;
     this.sumsSince[looks] = (looks === 0 ? 0 : this.sumsSince[looks - 1]!) + sum + shift * clock;
