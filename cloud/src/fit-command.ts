@@ -64,8 +64,8 @@ async function fit({ train, model, config, seed: asked }: Options): Promise<void
 function readConfig(path: string | undefined): Omit<TrainConfig, 'settings'> {
   if (path === undefined) return { seed: undefined, hyperParameters: {} };
   const text = (file: string) => readGivenFile(file, `the configuration ${file}`).toString('utf8');
-  const { settings, ...config } = parseTrainConfig(text(path), text);
-  for (const [name, value] of Object.entries(settings))
+  const { settings, labels, ...config } = parseTrainConfig(text(path), text);
+  for (const [name, value] of Object.entries({ ...settings, labels }))
     if (!isDeepStrictEqual(value, STREAM_SETTINGS[name as keyof typeof STREAM_SETTINGS]))
       throw new CardanError(
         'CONFIG_INVALID',

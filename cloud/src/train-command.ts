@@ -43,7 +43,7 @@ import { trivialText } from './trainer/trivial-detectors.ts';
 interface TrainFlags extends LogFlags, RegistryOptions, SpanOptions {
   config?: string;
   signalSet?: string;
-  thresholdFrom?: 'repairs';
+  thresholdFrom?: 'repairs' | 'labels';
   out?: string;
   checkpoint: string;
   resume?: boolean;
@@ -63,8 +63,8 @@ export function trainCommand(program: Command): void {
     .addOption(
       new Option(
         '--threshold-from <labels>',
-        'choose the alarm threshold by the workshop repairs in the log, and judge by them',
-      ).choices(['repairs']),
+        'choose the alarm threshold by the workshop repairs in the log, or by the labels of model.yaml, and judge by them',
+      ).choices(['repairs', 'labels']),
     )
     .option('--out <dir>', 'write the model’s three files there, and publish nothing')
     .option(
@@ -83,6 +83,14 @@ async function train(flags: TrainFlags, command: Command): Promise<void> {
       'USAGE',
       'A threshold is chosen by --threshold-from or by falseAlarmsPer100Hours in model.yaml, not by both. Leave one of them out.',
     );
+  const byRepairs = flags.repairs === true || flags.thresholdFrom === 'repairs';
+  if (config.labels !== undefined && byRepairs)
+    throw new CardanError(
+      'USAGE',
+      'A model is judged by repairs or by the labels of model.yaml, not by both. Leave --repairs and --threshold-from repairs out, or labels.',
+    );
+  if (config.labels === undefined && flags.thresholdFrom === 'labels')
+    throw new CardanError('USAGE', '--threshold-from labels needs labels in model.yaml (docs/training.md).');
   const span = logSpan(
     flags.to === undefined && flags.offsets === undefined ? { ...flags, to: 'latest' } : flags,
   );
@@ -110,7 +118,8 @@ async function train(flags: TrainFlags, command: Command): Promise<void> {
       registry,
       events: flags.out === undefined,
       repairs: flags.repairs ?? false,
-      thresholdFromRepairs: flags.thresholdFrom === 'repairs',
+      thresholdFromRepairs: flags.thresholdFrom !== undefined,
+      failureFlag: config.labels,
       falseAlarmsPer100Hours: config.falseAlarmsPer100Hours,
       seed: config.seed ?? CLOUD_DEFAULTS.trainer.seed,
       hyperParameters: config.hyperParameters,

@@ -14,14 +14,14 @@ const FIGURES: Readonly<Record<string, string>> = {
   signals_used: 'inputs of the network',
   signals_constant: 'signals that never changed',
   signals_missing: 'signals that were hardly seen',
-  repairs: 'repairs that the model was judged by',
+  repairs: 'repairs, or flagged failures, that the model was judged by',
   repairs_foretold: 'of those, how many an alarm came before',
-  repair_lead_hours: 'median time from alarm to repair, hours',
+  repair_lead_hours: 'median time from alarm to repair or failure, hours',
   alarms: 'alarms on the rows trained on',
-  alarms_without_repair: 'of those, how many no repair followed',
-  repairs_f1: 'F1 of alarms and repairs, at the threshold',
+  alarms_without_repair: 'of those, how many no repair or failure followed',
+  repairs_f1: 'F1 of alarms and repairs (or failures), at the threshold',
   threshold_f1: 'F1 of alarms and repairs, at the threshold that was chosen by them',
-  threshold_without_labels: 'the threshold that it would have had without repairs',
+  threshold_without_labels: 'the threshold that it would have had without them',
   false_alarm_hours: 'vehicle-hours of held-back rows in which false alarms were counted',
   false_alarms: 'false alarms in these hours, at the threshold',
   false_alarms_per_100_hours_upper: 'most false alarms in 100 vehicle-hours, with 95 % confidence',
@@ -113,7 +113,7 @@ export function modelCard(manifest: ModelManifest): string {
           ? []
           : [
               [
-                `offsets of \`${lineage.labels.topic}\` (judged by, not trained on)`,
+                `offsets of \`${lineage.labels.topic}\`${flagText(lineage.labels)} (judged by, not trained on)`,
                 ranges(lineage.labels.offsets),
               ],
             ]),
@@ -191,6 +191,10 @@ function thresholdText({ alarm, lineage, metrics }: ModelManifest): string {
       ? 'No labels were used.'
       : `Labels (\`${lineage.labels.topic}\`) judged it only.`)
   );
+}
+
+function flagText({ flag }: NonNullable<ModelManifest['lineage']['labels']>): string {
+  return flag === undefined ? '' : `, flag \`${flag}\``;
 }
 
 function peerText(metric: string): string {

@@ -5,7 +5,7 @@ import { CLOUD_VERSION } from '../config.ts';
 import { HYPER_PARAMETERS, type HyperParameters } from '../trainer/hyper-parameters.ts';
 import { streamSettingsIn } from '../trainer/stream-settings.ts';
 import { networkIn } from '../trainer/network-spec.ts';
-import { REPAIRS_TOPIC } from '../trainer/repairs.ts';
+import type { FlagSource } from '../trainer/failure-flags.ts';
 import { trainModel } from '../trainer/training.ts';
 
 /** What came of training a model again. */
@@ -65,6 +65,7 @@ export async function reproduce(
     ...(stream === undefined ? {} : { stream: { settings: stream } }),
     ...(lineage.labels === undefined ? {} : { labels: lineage.labels.offsets }),
     thresholdFromRepairs: lineage.labels?.threshold ?? false,
+    failureFlag: flagIn(lineage),
     falseAlarmsPer100Hours: boundIn(lineage),
     ...(signal === undefined ? {} : { signal }),
   });
@@ -107,7 +108,7 @@ async function notInTheLog(log: EventLog, lineage: Lineage): Promise<string[]> {
   const reads = [
     [lineage.topic, lineage.offsets],
     ['vehicle-events', lineage.eventOffsets],
-    ...(lineage.labels === undefined ? [] : [[REPAIRS_TOPIC, lineage.labels.offsets] as const]),
+    ...(lineage.labels === undefined ? [] : [[lineage.labels.topic, lineage.labels.offsets] as const]),
   ] as const;
   const topics = new Set((await log.topics()).map(({ topic }) => topic));
   const reasons: string[] = [];
@@ -130,6 +131,17 @@ function hyperParametersOf({ hyperParameters }: Lineage): Partial<HyperParameter
   return Object.fromEntries(
     Object.keys(HYPER_PARAMETERS).map((name) => [name, Number(hyperParameters[name])]),
   );
+}
+
+function flagIn({ labels }: Lineage): FlagSource | undefined {
+  if (labels?.flag === undefined) return undefined;
+  const { topic, flag, vehicle, time } = labels;
+  return {
+    topic,
+    flag,
+    ...(vehicle === undefined ? {} : { vehicle }),
+    ...(time === undefined ? {} : { time }),
+  };
 }
 
 function boundIn({ hyperParameters: { falseAlarmsPer100Hours } }: Lineage): number | undefined {

@@ -78,7 +78,8 @@ export async function chooseInputs(
   return choice;
 }
 
-function meansOfAll(signals: number): AskedFeature[] {
+/** The mean of each signal. */
+export function meansOfAll(signals: number): AskedFeature[] {
   return Array.from({ length: signals }, (_, signal) => ({ signal, statistic: 'mean' }));
 }
 

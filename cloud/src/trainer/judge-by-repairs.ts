@@ -10,7 +10,6 @@ import {
 import type { EventLog } from '@cardan/shared/event-log';
 import { telemetryOf } from '../telemetry-record.ts';
 import { readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
-import type { Repair } from './repairs.ts';
 import type { TrivialFit } from './trivial-detectors.ts';
 
 /** An alarm foretells a repair when it was raised at most this long before it. */
@@ -18,6 +17,13 @@ export const FORETELL_HOURS = 7 * 24;
 const HOUR_MS = 3_600_000;
 /** Alarms remembered per vehicle; a model that raises more is no good, and the figures say so. */
 const ALARMS_MAX = 10_000;
+
+/** When something was at fault with a vehicle: a repair, or a failure that was flagged until a later time. */
+export interface Label {
+  /** Milliseconds since 1970. */
+  time: number;
+  until?: number;
+}
 
 /** How a model would have done, by what workshops found. Figures for the manifest's metrics. */
 export interface RepairJudgement {
@@ -41,7 +47,7 @@ export async function judgeByRepairs(
   model: Model,
   offsets: OffsetRanges,
   times: TimeRange | undefined,
-  repairs: ReadonlyMap<string, readonly Repair[]>,
+  repairs: ReadonlyMap<string, readonly Label[]>,
 ): Promise<RepairJudgement> {
   const { id } = model.manifest.signalSet;
   const [judgements] = await judgeThresholds(log, id, raterOf(model), { offsets, times, repairs }, [1]);
@@ -82,7 +88,7 @@ export async function thresholdByRepairs(
 export interface LabelledSpan {
   offsets: OffsetRanges;
   times: TimeRange | undefined;
-  repairs: ReadonlyMap<string, readonly Repair[]>;
+  repairs: ReadonlyMap<string, readonly Label[]>;
 }
 
 /**
@@ -199,14 +205,14 @@ function judgementOf(vehicles: readonly Judged[], threshold: number): RepairJudg
   return judgement;
 }
 
-/** Whether an alarm at this time is one of a repair that came later. */
-export function foretells(alarm: number, { time }: Pick<Repair, 'time'>): boolean {
-  return alarm <= time && alarm >= time - FORETELL_HOURS * HOUR_MS;
+/** Whether an alarm at this time is one of a repair that came later, or of a failure that came later or was there. */
+export function foretells(alarm: number, { time, until = time }: Label): boolean {
+  return alarm <= until && alarm >= time - FORETELL_HOURS * HOUR_MS;
 }
 
 /** One vehicle, as its own agent would see it. */
 class Judged {
-  readonly repairs: readonly Repair[];
+  readonly repairs: readonly Label[];
   /** When alarms were raised, in order, per way of scoring and threshold. */
   readonly alarms: number[][];
   /** Indexes of repairs before which it drove. */
@@ -214,7 +220,7 @@ class Judged {
   private readonly score: ReturnType<Rater['begin']>;
   private readonly watching: Alarm[];
 
-  constructor(score: ReturnType<Rater['begin']>, repairs: readonly Repair[], alarms: readonly AlarmSpec[]) {
+  constructor(score: ReturnType<Rater['begin']>, repairs: readonly Label[], alarms: readonly AlarmSpec[]) {
     this.repairs = repairs;
     this.score = score;
     this.alarms = alarms.map(() => []);

@@ -1,5 +1,5 @@
 import { CardanError, type SignalSet, type Statistic } from '@cardan/shared';
-import type { AskedFeature } from './feature-choice.ts';
+import { meansOfAll, type AskedFeature } from './feature-choice.ts';
 import { HYPER_PARAMETERS, type HyperParameters } from './hyper-parameters.ts';
 import { networkIn, type NetworkSpec } from './network-spec.ts';
 
@@ -41,12 +41,24 @@ export const STREAM_SETTINGS: Readonly<StreamSettings> = {
 /** Marks the lineage of a model that was trained as a stream. */
 const METHOD = 'stream';
 
-/** The inputs by their columns; undefined when none was asked for. Throws CONFIG_INVALID for a signal that is not there. */
+/**
+ * The inputs by their columns; undefined for the means of all signals. `leftOut` is none of them: nothing learns from a
+ * label. Throws CONFIG_INVALID for a signal that is not there, or is that one.
+ */
 export function askedInputs(
   { inputs }: StreamSettings,
   { id, signals }: SignalSet,
+  leftOut?: string,
 ): AskedFeature[] | undefined {
-  if (inputs.length === 0) return undefined;
+  if (inputs.length === 0) {
+    if (!signals.some(({ name }) => name === leftOut)) return undefined;
+    return meansOfAll(signals.length).filter(({ signal }) => signals[signal]!.name !== leftOut);
+  }
+  if (inputs.some(({ signal, over }) => leftOut !== undefined && (signal === leftOut || over === leftOut)))
+    throw new CardanError(
+      'CONFIG_INVALID',
+      `inputs: "${leftOut}" is the label that the model is judged by, so it is not trained on. Leave it out of inputs or of labels.`,
+    );
   const column = (name: string) => {
     const found = signals.findIndex((signal) => signal.name === name);
     if (found >= 0) return found;

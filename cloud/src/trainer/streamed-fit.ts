@@ -63,6 +63,8 @@ export interface StreamedFitOptions {
   query: RowQuery;
   seed: number;
   settings: StreamSettings;
+  /** A signal of the set that the network must not see: it is a label. */
+  leftOut?: string | undefined;
   hyperParameters?: Partial<HyperParameters> | undefined;
   resume?: StreamPosition | undefined;
   signal?: AbortSignal | undefined;
@@ -108,7 +110,7 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
   const turns = new Turns(signal);
   const signals = signalSet.signals.length;
   // Before the log is read: what is wrong in a configuration is said at once.
-  const asked = askedInputs(settings, signalSet);
+  const asked = askedInputs(settings, signalSet, options.leftOut);
   const alarms = await readAlarms(log, query.eventOffsets);
   const seen = await survey(log, options, alarms);
   const split = new RowSplit([...seen.vehicles.keys()].sort(), seen.sample, {

@@ -1,4 +1,5 @@
 import { CardanError, messageOf, STATISTICS } from '@cardan/shared';
+import type { FlagSource } from './failure-flags.ts';
 import type { HyperParameters } from './hyper-parameters.ts';
 import type { NetworkSpec } from './network-spec.ts';
 import { layerProblem } from './network-topology.ts';
@@ -19,6 +20,8 @@ export interface TrainConfig {
   seed: number | undefined;
   /** Choose the threshold by this bound, on held-back rows; undefined: by the highest score of these. */
   falseAlarmsPer100Hours?: number;
+  /** Judge the model by this flag. */
+  labels?: FlagSource;
   settings: StreamSettings;
   hyperParameters: Partial<HyperParameters>;
 }
@@ -109,6 +112,7 @@ function readConfig(value: unknown, readFile: (path: string) => string): TrainCo
     'inputs',
     'hyperParameters',
     'falseAlarmsPer100Hours',
+    'labels',
   ]);
   const number = (name: string) =>
     fields[name] === undefined ? undefined : numberIn(fields[name], name, LIMITS[name]!);
@@ -129,6 +133,7 @@ function readConfig(value: unknown, readFile: (path: string) => string): TrainCo
   return {
     seed: number('seed'),
     ...(falseAlarmsPer100Hours === undefined ? {} : { falseAlarmsPer100Hours }),
+    ...(fields.labels === undefined ? {} : { labels: readLabels(fields.labels) }),
     settings: {
       epochs: number('epochs') ?? STREAM_SETTINGS.epochs,
       heldBackPart: number('heldBack') ?? STREAM_SETTINGS.heldBackPart,
@@ -142,6 +147,22 @@ function readConfig(value: unknown, readFile: (path: string) => string): TrainCo
     },
     hyperParameters,
   };
+}
+
+function readLabels(value: unknown): FlagSource {
+  const names = ['topic', 'flag', 'vehicle', 'time'];
+  const { topic = 'telemetry', flag, vehicle, time } = object(value, 'labels', names);
+  const text = (value: unknown, name: string, what: string): string => {
+    if (typeof value === 'string' && value !== '') return value;
+    throw new WrongPlace(`labels.${name}`, `must be the name of ${what}`);
+  };
+  const source: FlagSource = { topic: text(topic, 'topic', 'a topic'), flag: text(flag, 'flag', 'a field') };
+  for (const [name, field] of Object.entries({ vehicle, time }))
+    if (field !== undefined && source.topic === 'telemetry')
+      throw new WrongPlace(`labels.${name}`, 'is for topics other than telemetry, which has one already');
+  if (vehicle !== undefined) source.vehicle = text(vehicle, 'vehicle', 'a field');
+  if (time !== undefined) source.time = text(time, 'time', 'a field');
+  return source;
 }
 
 /** The network of the engine "tfjs"; undefined for the engine "dense". */

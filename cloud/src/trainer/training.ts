@@ -22,6 +22,7 @@ import type { EventLog, LogRecord, Offsets } from '@cardan/shared/event-log';
 import { CLOUD_DEFAULTS, CLOUD_VERSION } from '../config.ts';
 import type { ModelFiles, RegistryClient } from '../registry-client.ts';
 import { boundFalseAlarms, heldBackRows } from './false-alarms.ts';
+import { readFailures, type FlagSource } from './failure-flags.ts';
 import { fit, type FitOptions } from './fit.ts';
 import {
   f1Of,
@@ -30,6 +31,7 @@ import {
   judgeTrivialByRepairs,
   scaledAlarm,
   thresholdByRepairs,
+  type Label,
 } from './judge-by-repairs.ts';
 import { offsetRanges, readOptions, type OffsetRanges, type TimeRange } from './log-span.ts';
 import type { Pace } from './pace.ts';
@@ -48,6 +50,8 @@ export interface TrainingOptions {
   /** Judge each model by the repairs in the log; and, when asked, choose its threshold by them. */
   repairs?: boolean;
   thresholdFromRepairs?: boolean;
+  /** Judge by a failure flag in the log instead of repairs. */
+  failureFlag?: FlagSource | undefined;
   /** Choose the threshold by this bound, on held-back rows. */
   falseAlarmsPer100Hours?: number | undefined;
   seed?: number;
@@ -163,8 +167,9 @@ export class Training {
       ...(heldBack === undefined ? {} : { heldBack }),
       rowsMax,
     };
-    const { repairs, thresholdFromRepairs = false, falseAlarmsPer100Hours } = this.options;
-    const labels = repairs || thresholdFromRepairs ? await this.repairOffsets() : undefined;
+    const { repairs, thresholdFromRepairs = false, failureFlag, falseAlarmsPer100Hours } = this.options;
+    const judged = failureFlag !== undefined || repairs || thresholdFromRepairs;
+    const labels = judged ? await this.labelOffsets() : undefined;
     const parent = this.newest.get(name);
     return trainModel(log, {
       query,
@@ -177,6 +182,7 @@ export class Training {
       ...(hyperParameters === undefined ? {} : { hyperParameters }),
       ...(labels === undefined ? {} : { labels }),
       thresholdFromRepairs,
+      failureFlag,
       falseAlarmsPer100Hours,
       ...(stream === undefined ? {} : { stream }),
       signal,
@@ -196,18 +202,19 @@ export class Training {
   }
 
   /** Throws TOPIC_UNKNOWN, saying what to do. */
-  private async repairOffsets(): Promise<OffsetRanges> {
-    const { log } = this.options;
+  private async labelOffsets(): Promise<OffsetRanges> {
+    const { log, failureFlag } = this.options;
+    const topic = failureFlag?.topic ?? REPAIRS_TOPIC;
     try {
-      return offsetRanges(
-        await log.resolve(REPAIRS_TOPIC, 'earliest'),
-        await log.resolve(REPAIRS_TOPIC, 'latest'),
-      );
+      return offsetRanges(await log.resolve(topic, 'earliest'), await log.resolve(topic, 'latest'));
     } catch (error) {
       if (!(error instanceof CardanError) || error.code !== 'TOPIC_UNKNOWN') throw error;
       throw new CardanError(
         'TOPIC_UNKNOWN',
-        `The log has no topic "${REPAIRS_TOPIC}" to judge models by. Bring repairs in (docs/legacy-systems.md), or leave --repairs and --threshold-from out.`,
+        `The log has no topic "${topic}" to judge models by. ` +
+          (failureFlag === undefined
+            ? 'Bring repairs in (docs/legacy-systems.md), or leave --repairs and --threshold-from out.'
+            : 'Name another in the labels of model.yaml, or leave them out.'),
         { cause: error },
       );
     }
@@ -322,8 +329,9 @@ export interface TrainModelOptions {
   hyperParameters?: FitOptions['hyperParameters'];
   /** Train as a stream over the whole span; `query.rowsMax` then counts for nothing. */
   stream?: StreamOptions;
-  /** Where in `repairs` the labels are that the model is judged by. */
+  /** Where in `repairs`, or in the topic of the failure flag, the labels are that the model is judged by. */
   labels?: OffsetRanges;
+  failureFlag?: FlagSource | undefined;
   /** Whether the labels choose the threshold, too. */
   thresholdFromRepairs?: boolean;
   /** Or a bound of false alarms on held-back rows does; where there are labels, alarms that they explain are no false ones. */
@@ -349,7 +357,7 @@ export async function trainModel(
     fit: result,
   } = await (options.stream === undefined
     ? fitInMemory(log, options)
-    : streamedFit(log, { ...options, ...options.stream }));
+    : streamedFit(log, { ...options, ...options.stream, leftOut: options.failureFlag?.flag }));
   const { falseAlarmsPer100Hours } = options;
   const bound = falseAlarmsPer100Hours === undefined ? {} : { falseAlarmsPer100Hours };
   const manifest: ModelManifest = {
@@ -377,7 +385,9 @@ export async function trainModel(
       rowsExcluded: data.rowsExcluded,
       duplicatesDropped: data.duplicatesDropped,
       ...(data.findings === undefined ? {} : { findings: data.findings }),
-      ...(options.labels === undefined ? {} : { labels: { topic: REPAIRS_TOPIC, offsets: options.labels } }),
+      ...(options.labels === undefined
+        ? {}
+        : { labels: { topic: REPAIRS_TOPIC, ...options.failureFlag, offsets: options.labels } }),
       seed,
       hyperParameters: { ...result.hyperParameters, ...bound, rowsMax: query.rowsMax },
       codeVersion: CLOUD_VERSION,
@@ -389,7 +399,7 @@ export async function trainModel(
   const model = await loadAnyModel({ manifest: serializeManifest(manifest), ...files });
   manifest.selfTest = selfTestOf(model, seed);
   const repairs =
-    options.labels === undefined ? undefined : (await readRepairs(log, readOptions(options.labels))).vehicles;
+    options.labels === undefined ? undefined : await readLabels(log, options.labels, options.failureFlag);
   if (falseAlarmsPer100Hours !== undefined) {
     const { factor, metrics } = await boundFalseAlarms(
       model,
@@ -421,6 +431,16 @@ export async function trainModel(
   }
   model.network?.close?.();
   return { files: { manifest: serializeManifest(manifest), ...files }, manifest };
+}
+
+/** Per vehicle, from repairs or from a flag. */
+async function readLabels(
+  log: EventLog,
+  ranges: OffsetRanges,
+  flag: FlagSource | undefined,
+): Promise<ReadonlyMap<string, readonly Label[]>> {
+  if (flag !== undefined) return readFailures(log, flag, ranges);
+  return (await readRepairs(log, readOptions(ranges))).vehicles;
 }
 
 /** On the newest rows of each vehicle. */

@@ -263,6 +263,64 @@ it('workshop repairs choose the threshold when asked, and never the weights', as
   }
 });
 
+it('a failure flag in another topic judges the model, chooses the threshold when asked, and is never trained on', async () => {
+  const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
+  try {
+    for (let first = ROWS; first < ROWS + 250; first += 50)
+      await log.append('telemetry', [drive('v1', first, 50, { broken: true })]);
+    await log.createTopic('car-sensor', { partitions: 1 });
+    const flags250 = Array.from({ length: 250 }, (_, row) => ({
+      car: 'v1',
+      time: ROWS + row,
+      failure_occurred: String(row >= 60),
+    }));
+    await log.append(
+      'car-sensor',
+      flags250.map((row) => ({ key: null, value: Buffer.from(JSON.stringify(row)), timestamp: 0 })),
+    );
+    const labels = 'labels: {topic: car-sensor, flag: failure_occurred, vehicle: car, time: time}\n';
+    const yaml = 'epochs: 20\nseed: 2\n';
+    expect((await runCommand(flags('plain', '--config', config(yaml)))).code).toBe(0);
+    expect((await runCommand(flags('judged', '--config', config(yaml + labels)))).code).toBe(0);
+    const chosen = flags('chosen', '--config', config(yaml + labels), '--threshold-from', 'labels');
+    expect((await runCommand(chosen)).code).toBe(0);
+    for (const name of ['judged', 'chosen']) {
+      const manifest = parseManifest(files(name).manifest);
+      expect(files(name).weights).toEqual(files('plain').weights);
+      expect(manifest.lineage.labels).toMatchObject({
+        topic: 'car-sensor',
+        flag: 'failure_occurred',
+        vehicle: 'car',
+        time: 'time',
+        offsets: { 0: { from: 0, to: 250 } },
+      });
+      // The alarm comes while the failure is there, or before it: both are right.
+      expect(manifest.metrics).toMatchObject({ repairs: 1, repairs_foretold: 1, alarms_without_repair: 0 });
+      expect(modelCard(manifest)).toContain(
+        '`car-sensor`, flag `failure_occurred` (judged by, not trained on)',
+      );
+      expect(await reproduce(log, files(name).manifest, manifest)).toMatchObject({ equal: true });
+    }
+    expect(parseManifest(files('judged').manifest).alarm).toEqual(
+      parseManifest(files('plain').manifest).alarm,
+    );
+    expect(modelCard(parseManifest(files('chosen').manifest))).toContain(
+      'the one with the best F1 on labels',
+    );
+
+    for (const [more, why] of [
+      [['--repairs'], 'not by both'],
+      [['--threshold-from', 'repairs'], 'not by both'],
+    ] as const)
+      expect(await runCommand(flags('a', '--config', config(yaml + labels), ...more))).toMatchObject({
+        code: 2,
+        err: expect.stringContaining(why) as string,
+      });
+  } finally {
+    await log.close();
+  }
+});
+
 it('a bound of false alarms chooses the threshold, by all held-back rows, and says whether they show it', async () => {
   const log = await SqliteEventLog.open({ path: join(dir, 'log.db') });
   try {

@@ -52,6 +52,9 @@ test.each([
   ['hidden:', 'line 1: hidden must be a list'],
   ['inputs:\n  - statistic: mean', 'line 2: inputs[0].signal must be the name'],
   ['inputs:\n  - signal: a\n    over: b', 'line 2: inputs[0] is wrong: a ratio'],
+  ['labels: {topic: cars}', 'line 1: labels.flag must be the name of a field'],
+  ['labels:\n  flag: failed\n  time: t', 'line 3: labels.time is for topics other than telemetry'],
+  ['labels: {flag: failed, field: f}', 'line 1: labels.field is not known; there are topic, flag'],
   ['- epochs: 3', 'line 1: the file must be names with values'],
   ['epochs: 3\nbatch: [', 'it is no YAML (Flow sequence in block collection must be'],
   ['epochs: 3\nepochs: 4', 'it is no YAML (Map keys must be unique at line 2, column 1)'],
@@ -138,6 +141,15 @@ describe('the published schema', () => {
       normalisation: or(fc.constant('fleet')),
       inputs: or(fc.array(input, { maxLength: 3 })),
       hyperParameters: or(some({ clip: or(fc.constant(5)), clipp: fc.constant(5) })),
+      falseAlarmsPer100Hours: or(fc.constant(1)),
+      labels: or(
+        some({
+          topic: or(fc.constantFrom('telemetry', 'cars')),
+          flag: or(fc.constant('failed')),
+          vehicle: or(fc.constant('car')),
+          time: or(fc.constant('at')),
+        }),
+      ),
       epoch: odd,
     };
     const change = fc.oneof(

@@ -209,6 +209,10 @@ export interface Lineage {
   labels?: {
     topic: string;
     offsets: Record<string, { from: number; to: number }>;
+    /** The field or signal that says whether a vehicle has failed, and those with vehicle and time; without it it is repairs. */
+    flag?: string;
+    vehicle?: string;
+    time?: string;
     /** They have also chosen the threshold: what they say of the model is then no judgement by others. */
     threshold?: true;
   };
@@ -450,6 +454,8 @@ function readLabels(fields: JsonFields): NonNullable<Lineage['labels']> {
     topic: fields.string('topic'),
     offsets: readOffsets(fields, 'offsets'),
   };
+  for (const name of ['flag', 'vehicle', 'time'] as const)
+    if (fields.has(name)) labels[name] = fields.string(name);
   if (fields.has('threshold')) {
     if (fields.value('threshold') !== true) throw invalid('manifest.lineage.labels.threshold must be true');
     labels.threshold = true;
