@@ -167,6 +167,9 @@ export async function streamedFit(log: EventLog, options: StreamedFitOptions): P
     turns,
   );
   network.close?.();
+  // Nor does a label count as a signal that stands still.
+  const label = signalSet.signals.findIndex(({ name }) => name === options.leftOut);
+  if (label >= 0 && score.standstill !== undefined) score.standstill.afterRows[label] = 0;
   // A network that looks at single rows of its window is held against the means of the window.
   const trivial = await fitTrivial(
     training,
