@@ -1,9 +1,19 @@
 import { type DenseLayer, type FeatureInput, type Model, signalSet } from '@cardan/shared';
+import { SCORE_ORDER } from '../../cloud/src/trainer/calibrate.ts';
 import { HYPER_PARAMETERS } from '../../cloud/src/trainer/hyper-parameters.ts';
+import { leaveOneOut, unitsThatFit } from '../../cloud/src/trainer/leave-one-out.ts';
+
+import { SeededRandom } from '../../cloud/src/trainer/seeded-random.ts';
 
 export const SIGNALS_18 = 18;
 
-/** A model of 18 signals with random weights: of the size that the trainer chooses by default, or of the article's. */
+const SMOOTHING_ROWS = 60;
+/** As of signals that tremble: a model of these looks for those that stand still. */
+const STANDSTILL_ROWS = 30;
+const THRESHOLD = 4;
+const SAMPLE_ROWS = 500;
+
+/** A model of 18 signals with random weights: as the trainer makes it by default, or with the article's network. */
 export function predictorModel(kind: 'default' | 'article'): Model {
   let state = 1;
   const random = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 31 - 1;
@@ -13,17 +23,9 @@ export function predictorModel(kind: 'default' | 'article'): Model {
     center: 0,
     scale: 1,
   }));
-  const sizes = kind === 'article' ? [18, 14, 7, 7, 14, 18] : [18, 32, 16, 32, 18];
-  const layers = sizes.slice(1).map((units, i): DenseLayer => ({
-    name: `dense_${i}`,
-    inputs: sizes[i]!,
-    units,
-    activation: i === sizes.length - 2 ? 'linear' : 'tanh',
-    kernel: Float32Array.from({ length: sizes[i]! * units }, () => random() / Math.sqrt(sizes[i]!)),
-    bias: Float32Array.from({ length: units }, () => random() / 10),
-  }));
+  const layers = kind === 'article' ? articleLayers(random) : defaultLayers();
   const { windowRows, shiftWeight, clip, raiseAfterRows, clearAfterRows } = HYPER_PARAMETERS;
-  const smoothingRows = 60;
+  const smoothingRows = SMOOTHING_ROWS;
   const ones = inputs.map(() => 1);
   const zeros = inputs.map(() => 0);
   const file = { sha256: '', length: 1 };
@@ -44,9 +46,14 @@ export function predictorModel(kind: 'default' | 'article'): Model {
         // As the trainer has it by default; the article's network is scored by its residuals alone.
         ...(kind === 'article'
           ? {}
-          : { shift: { smoothingRows, center: zeros, scale: ones, weight: shiftWeight } }),
+          : {
+              order: SCORE_ORDER,
+              residualScaleBelow: ones,
+              shift: { smoothingRows, center: zeros, scale: ones, scaleBelow: ones, weight: shiftWeight },
+              standstill: { afterRows: inputs.map(() => STANDSTILL_ROWS), weight: THRESHOLD },
+            }),
       },
-      alarm: { threshold: 4, raiseAfterRows, clearBelow: 3, clearAfterRows },
+      alarm: { threshold: THRESHOLD, raiseAfterRows, clearBelow: 3, clearAfterRows },
       files: { 'model.json': file, 'weights.bin': file },
       lineage: {
         topic: 'telemetry',
@@ -65,4 +72,32 @@ export function predictorModel(kind: 'default' | 'article'): Model {
       metrics: {},
     },
   };
+}
+
+/** Of the size that the trainer chooses, trained weights at random. */
+function defaultLayers(): DenseLayer[] {
+  const random = new SeededRandom(1);
+  const rows = Float32Array.from({ length: SAMPLE_ROWS * SIGNALS_18 }, () => random.normal());
+  const signals = Array.from({ length: SIGNALS_18 }, (_, signal) => signal);
+  const { layers, trained } = leaveOneOut(rows, signals, unitsThatFit(SIGNALS_18), random);
+  for (const [i, { kernel, bias }] of layers.entries()) {
+    const changes = trained[i]!;
+    for (let k = 0; k < changes.length; k++) {
+      const values = k < kernel.length ? kernel : bias;
+      if (changes[k] === 1) values[k < kernel.length ? k : k - kernel.length]! += random.normal() / 10;
+    }
+  }
+  return layers;
+}
+
+function articleLayers(random: () => number): DenseLayer[] {
+  const sizes = [18, 14, 7, 7, 14, 18];
+  return sizes.slice(1).map((units, i): DenseLayer => ({
+    name: `dense_${i}`,
+    inputs: sizes[i]!,
+    units,
+    activation: i === sizes.length - 2 ? 'linear' : 'tanh',
+    kernel: Float32Array.from({ length: sizes[i]! * units }, () => random() / Math.sqrt(sizes[i]!)),
+    bias: Float32Array.from({ length: units }, () => random() / 10),
+  }));
 }
