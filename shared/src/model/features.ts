@@ -17,6 +17,8 @@ export class FeatureExtractor {
   readonly clipped: Float32Array;
   /** 1 where the signal was seen in the window (for a deviation or a slope, twice), 0 elsewhere. */
   readonly seen: Uint8Array;
+  /** Whether all of them were. */
+  allSeen = false;
   /** Whether the last row began an empty window. */
   restarted = false;
   private readonly windowRows: number;
@@ -34,8 +36,13 @@ export class FeatureExtractor {
   private readonly ranged: Uint8Array;
   private readonly center: Float64Array;
   private readonly scale: Float64Array;
-  /** Per used column a ring of `windowRows` values. Doubles: the loops convert nothing. */
+  /**
+   * Per used column a ring of `windowRows` values, twice, so that from `next` on the window stands in one piece. Doubles:
+   * the loops convert nothing.
+   */
   private readonly ring: Float64Array;
+  /** Per used column the values in succession, up to the last one, that are finite. */
+  private readonly calm: Int32Array;
   /** Per input that is a single value: how many rows ago, and its column; its place is behind those of all columns. */
   private readonly lags: Int32Array;
   private readonly lagColumns: Int32Array;
@@ -90,7 +97,8 @@ export class FeatureExtractor {
     });
     this.center = Float64Array.from(inputs, ({ center }) => center);
     this.scale = Float64Array.from(inputs, ({ scale }) => scale);
-    this.ring = new Float64Array(this.columns.length * windowRows);
+    this.ring = new Float64Array(this.columns.length * 2 * windowRows);
+    this.calm = new Int32Array(this.columns.length);
     this.statistics = new Float64Array(places + derived.length);
     this.standardised = new Float64Array(inputs.length);
     this.clipped = new Float32Array(inputs.length);
@@ -102,16 +110,22 @@ export class FeatureExtractor {
    * valid. A row that comes more than `gapMs` after the last one, or before it, begins an empty window.
    */
   push(timeMs: number, values: Float32Array, offset = 0): boolean {
-    const { columns, ring, windowRows } = this;
+    const { columns, ring, calm, windowRows } = this;
     const passed = timeMs - this.lastTime;
     this.restarted = !(passed >= 0 && passed <= this.gapMs);
     if (this.restarted) {
       this.filled = 0;
+      calm.fill(0);
       // What was not there was not seen.
       if (this.fromFirstRow) ring.fill(Number.NaN);
     }
     this.lastTime = timeMs;
-    for (let c = 0; c < columns.length; c++) ring[c * windowRows + this.next] = values[offset + columns[c]!]!;
+    for (let c = 0, at = this.next; c < columns.length; c++, at += 2 * windowRows) {
+      const value = values[offset + columns[c]!]!;
+      ring[at] = ring[at + windowRows] = value;
+      if (value - value === 0) calm[c]!++;
+      else calm[c] = 0;
+    }
     this.next = this.next + 1 === windowRows ? 0 : this.next + 1;
     if (this.filled < windowRows) this.filled++;
     if (this.filled < windowRows && !this.fromFirstRow) return false;
@@ -127,7 +141,7 @@ export class FeatureExtractor {
     let place = this.columns.length * STATISTICS.length;
     const value = (column: number, lag: number) => {
       const row = this.next - 1 - lag;
-      return ring[column * windowRows + (row < 0 ? row + windowRows : row)]!;
+      return ring[2 * column * windowRows + (row < 0 ? row + windowRows : row)]!;
     };
     for (let k = 0; k < lags.length; k++) statistics[place++] = value(lagColumns[k]!, lags[k]!);
     for (const column of differences) statistics[place++] = value(column, 0) - value(column, windowRows - 1);
@@ -138,16 +152,19 @@ export class FeatureExtractor {
 
   private summarise(column: number): void {
     const { ring, next, windowRows } = this;
-    const begin = column * windowRows;
+    const begin = 2 * column * windowRows + next;
+    const end = begin + windowRows;
     let sum = 0;
-    let seen = 0;
-    for (let k = 0, i = next; k < windowRows; k++) {
-      const value = ring[begin + i]!;
-      if (Number.isFinite(value)) {
+    let seen = windowRows;
+    if (this.calm[column]! >= windowRows) for (let i = begin; i < end; i++) sum += ring[i]!;
+    else {
+      seen = 0;
+      for (let i = begin; i < end; i++) {
+        const value = ring[i]!;
+        if (value - value !== 0) continue;
         sum += value;
         seen++;
       }
-      i = i + 1 === windowRows ? 0 : i + 1;
     }
     // Without a value there is no mean, with only one no deviation: NaN.
     const mean = sum / seen;
@@ -160,12 +177,11 @@ export class FeatureExtractor {
 
   private deviation(column: number, mean: number, seen: number): number {
     const { ring, next, windowRows } = this;
-    const begin = column * windowRows;
+    const begin = 2 * column * windowRows + next;
     let squares = 0;
-    for (let k = 0, i = next; k < windowRows; k++) {
-      const off = ring[begin + i]! - mean;
+    for (let i = begin; i < begin + windowRows; i++) {
+      const off = ring[i]! - mean;
       if (Number.isFinite(off)) squares += off * off;
-      i = i + 1 === windowRows ? 0 : i + 1;
     }
     return seen > 1 ? Math.sqrt(squares / seen) : Number.NaN;
   }
@@ -173,26 +189,23 @@ export class FeatureExtractor {
   /** Σ (k − k̄)(v − v̄) / Σ (k − k̄)² over the rows k whose value v was seen; NaN with fewer than two. */
   private slope(column: number, mean: number): number {
     const { ring, next, windowRows } = this;
-    const begin = column * windowRows;
+    const begin = 2 * column * windowRows + next;
     let rows = 0;
     let seen = 0;
-    for (let k = 0, i = next; k < windowRows; k++) {
-      if (Number.isFinite(ring[begin + i]!)) {
+    for (let k = 0; k < windowRows; k++)
+      if (Number.isFinite(ring[begin + k]!)) {
         rows += k;
         seen++;
       }
-      i = i + 1 === windowRows ? 0 : i + 1;
-    }
     const middle = rows / seen;
     let products = 0;
     let squares = 0;
-    for (let k = 0, i = next; k < windowRows; k++) {
-      const off = ring[begin + i]! - mean;
+    for (let k = 0; k < windowRows; k++) {
+      const off = ring[begin + k]! - mean;
       if (Number.isFinite(off)) {
         products += (k - middle) * off;
         squares += (k - middle) * (k - middle);
       }
-      i = i + 1 === windowRows ? 0 : i + 1;
     }
     // One value alone: 0 / 0.
     return products / squares;
@@ -201,7 +214,7 @@ export class FeatureExtractor {
   /** Without a value ∞ and −∞, which count as not seen. */
   private extremes(column: number): void {
     const { ring, statistics, windowRows } = this;
-    const begin = column * windowRows;
+    const begin = 2 * column * windowRows;
     let min = Infinity;
     let max = -Infinity;
     for (let i = begin; i < begin + windowRows; i++) {
@@ -218,15 +231,18 @@ export class FeatureExtractor {
 
   private standardise(): void {
     const { standardised, clipped, seen, center, scale, statistics, placeOfInput, clip } = this;
+    let allSeen = true;
     for (let i = 0; i < clipped.length; i++) {
       const value = (statistics[placeOfInput[i]!]! - center[i]!) / scale[i]!;
-      if (Number.isFinite(value)) {
+      if (value - value === 0) {
         seen[i] = 1;
         standardised[i] = value;
-        clipped[i] = value > clip ? clip : value < -clip ? -clip : value;
+        clipped[i] = Math.max(-clip, Math.min(clip, value));
       } else {
         seen[i] = standardised[i] = clipped[i] = 0;
+        allSeen = false;
       }
     }
+    this.allSeen = allSeen;
   }
 }

@@ -27,6 +27,8 @@ export class MovingMean {
   private readonly sums: Float64Array;
   private readonly seen: Int32Array;
   private readonly infinite: Int32Array;
+  /** Rows in succession, up to the last one, whose values are all finite: where that is all of them, there is less to do. */
+  private calmRows = 0;
   private next = 0;
   private filled = 0;
 
@@ -48,6 +50,9 @@ export class MovingMean {
 
   restart(): void {
     this.filled = 0;
+    this.calmRows = 0;
+    // What was there must take nothing from a sum.
+    this.ring.fill(0);
     this.sums.fill(0);
     this.seen.fill(0);
     this.infinite.fill(0);
@@ -58,12 +63,34 @@ export class MovingMean {
     return this.staged;
   }
 
-  /** Takes the row that was put into `row()`. */
-  advance(): void {
+  /** Takes the row that was put into `row()`. `calm`: the caller knows that all of it is finite. */
+  advance(calm = false): void {
+    const wasCalm = this.calmRows === this.filled;
+    this.calmRows = calm ? Math.min(this.calmRows + 1, this.rows) : 0;
+    if (calm && wasCalm) this.advanceCalm();
+    else this.advanceAny(wasCalm);
+    this.next = this.next + 1 === this.rows ? 0 : this.next + 1;
+    if (this.filled < this.rows) this.filled++;
+  }
+
+  /** All values of the window are finite, and are seen in as many rows as there are. */
+  private advanceCalm(): void {
+    const { ring, staged, sums, limit } = this;
+    let at = this.next * staged.length;
+    for (let i = 0; i < staged.length; i++, at++) {
+      const value = staged[i]! / STEP;
+      const step = Math.max(-limit, Math.min(limit, value)) + ROUND - ROUND;
+      sums[i] = sums[i]! + step - ring[at]!;
+      ring[at] = step;
+    }
+  }
+
+  private advanceAny(wasCalm: boolean): void {
     const { ring, staged, sums, seen, infinite, limit } = this;
     const columns = staged.length;
     const at = this.next * columns;
     const full = this.filled === this.rows;
+    if (wasCalm) seen.fill(this.filled);
     for (let i = 0; i < columns; i++) {
       if (full) {
         const old = ring[at + i]!;
@@ -83,13 +110,15 @@ export class MovingMean {
         if (value === value) infinite[i]!++;
       }
     }
-    this.next = this.next + 1 === this.rows ? 0 : this.next + 1;
-    if (!full) this.filled++;
   }
 
   /** Computes `values`: infinite where one of the values is. */
   average(): void {
-    const { values, sums, seen, infinite } = this;
+    const { values, sums, seen, infinite, filled } = this;
+    if (this.calmRows === filled) {
+      for (let i = 0; i < values.length; i++) values[i] = (sums[i]! * STEP) / filled;
+      return;
+    }
     for (let i = 0; i < values.length; i++)
       values[i] = infinite[i]! > 0 ? Infinity : (sums[i]! * STEP) / seen[i]!;
   }
@@ -171,9 +200,9 @@ export class SmoothedResiduals {
       features?.restart();
     }
     if (!ready) return false;
-    const { clipped, seen } = extractor;
+    const { clipped, seen, allSeen } = extractor;
     let output = this.network.run(clipped);
-    if (seen.includes(0)) {
+    if (!allSeen) {
       // What was not seen is what the network expects: a zero would tell the other outputs something that is not so.
       for (let i = 0; i < seen.length; i++)
         if (seen[i] === 0) this.expected[i] = within(output[i]!, this.clip);
@@ -184,14 +213,17 @@ export class SmoothedResiduals {
     let outputs = 0;
     for (let i = 0; i < into.length; i++) {
       outputs += output[i]!;
-      into[i] = seen[i] === 0 ? Number.NaN : within(clipped[i]! - output[i]!, limits[i]!);
+      into[i] = within(clipped[i]! - output[i]!, limits[i]!);
     }
-    if (!Number.isFinite(outputs)) into.fill(Infinity);
-    residuals.advance();
+    const isFinite = outputs - outputs === 0;
+    if (!isFinite) into.fill(Infinity);
+    else if (!allSeen) for (let i = 0; i < into.length; i++) if (seen[i] === 0) into[i] = Number.NaN;
+    residuals.advance(isFinite && allSeen);
     if (features !== undefined) {
       const into = features.row();
-      for (let i = 0; i < into.length; i++) into[i] = seen[i] === 0 ? Number.NaN : clipped[i]!;
-      features.advance();
+      if (allSeen) for (let i = 0; i < into.length; i++) into[i] = clipped[i]!;
+      else for (let i = 0; i < into.length; i++) into[i] = seen[i] === 0 ? Number.NaN : clipped[i]!;
+      features.advance(allSeen);
     }
     if (residuals.share < 1 && !this.fromFirstRow) return false;
     residuals.average();
@@ -201,5 +233,5 @@ export class SmoothedResiduals {
 }
 
 function within(value: number, limit: number): number {
-  return value > limit ? limit : value < -limit ? -limit : value;
+  return Math.max(-limit, Math.min(limit, value));
 }
