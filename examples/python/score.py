@@ -77,8 +77,10 @@ def fuse(averages, center, scale, below, order):
 def standstill(spec, values, count_max):
     """Of rows of one span: by which of its rows without a change a signal is stuck, times the weight; 0 before."""
     after, counts = np.array(spec["afterRows"]), np.zeros(values.shape, int)
+    rest = np.array([np.nan if value is None else value for value in spec.get("restAt", [None] * len(after))])
     for row in range(1, len(values)):
-        counts[row] = np.where(values[row] == values[row - 1], np.minimum(counts[row - 1] + 1, count_max), 0)
+        stands = (values[row] == values[row - 1]) & (values[row] != rest)
+        counts[row] = np.where(stands, np.minimum(counts[row - 1] + 1, count_max), 0)
     stuck = (after > 0) & (counts >= after)
     return spec["weight"] * np.where(stuck, counts / np.maximum(after, 1), 0).max(axis=1)
 

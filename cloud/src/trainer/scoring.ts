@@ -97,7 +97,7 @@ export async function scoringOf(
   const threshold =
     highest * (parameters.thresholdFactor > 0 ? parameters.thresholdFactor : thresholdFactor(vehicles));
   if (parameters.standstillFactor > 0) {
-    const afterRows = await standstillOf(
+    const stands = await standstillOf(
       heldBack.flatMap(({ spans }) => spans),
       {
         signals,
@@ -107,7 +107,7 @@ export async function scoringOf(
       },
       turns,
     );
-    if (afterRows.some((rows) => rows > 0)) score.standstill = { afterRows, weight: threshold };
+    if (stands.afterRows.some((rows) => rows > 0)) score.standstill = { ...stands, weight: threshold };
   }
   return {
     score,

@@ -14,8 +14,8 @@ function span(rows: number, hold: number) {
   for (let row = 0; row < rows; row++) values.set([row % 7, Math.floor(row / hold) % 5], row * 2);
   return { times, values };
 }
-const of = (spans: Parameters<typeof standstillOf>[0], options = OPTIONS) =>
-  standstillOf(spans, options, new Turns(undefined));
+const of = async (spans: Parameters<typeof standstillOf>[0], options = OPTIONS) =>
+  (await standstillOf(spans, options, new Turns(undefined))).afterRows;
 
 test('a signal is stuck after three times its longest standstill, and never after less than twenty rows', async () => {
   // Ten rows of one value are nine that are the same as the one before.
@@ -35,6 +35,14 @@ test('a signal that stands for long, or was not watched for long enough, is not 
   expect(await of([span(200_000, 42)])).toEqual([20, 0]);
   expect(await of([span(20_010, 10)])).toEqual([20, 0]);
   expect(await of([span(10_000, 1)])).toEqual([0, 0]);
+});
+
+test('a signal that stands at one value only is watched at all others', async () => {
+  const rows = span(60_000, 1);
+  // Parked for five minutes, again and again.
+  for (let row = 0; row < 60_000; row++) if (row % 2000 < 300) rows.values[row * 2 + 1] = -0.1;
+  const found = await standstillOf([rows], OPTIONS, new Turns(undefined));
+  expect(found).toEqual({ afterRows: [20, 20], restAt: [null, Math.fround(-0.1)] });
 });
 
 test('rows in which a signal was not seen do not count', async () => {
@@ -65,6 +73,10 @@ test('a model watches the signals that never stand still, at a score like its th
       new Turns(undefined),
     );
   const { score, alarm } = await scoring(3);
-  expect(score.standstill).toEqual({ afterRows: [20, 0], weight: alarm.threshold });
+  expect(score.standstill).toEqual({
+    afterRows: [20, 0],
+    restAt: [null, null],
+    weight: alarm.threshold,
+  });
   expect((await scoring(0)).score.standstill).toBeUndefined();
 });

@@ -138,6 +138,8 @@ export interface ScoreSpec {
 export interface StandstillSpec {
   /** Per signal of the signal set: it is stuck once so many rows were the same as the one before; 0: it may stand. */
   afterRows: number[];
+  /** Per signal the value at which it may stand, such as the 0 of a car that does; null: at none. */
+  restAt?: (number | null)[];
   /** The score when the first of them has stood so long; grows with the rows. */
   weight: number;
 }
@@ -377,6 +379,13 @@ function readStandstill(fields: JsonFields, rowsMax: number, signals: number): S
         throw invalid(`${path} must be a whole number up to ${rowsMax}, the rows that a score depends on`);
       return rows;
     }),
+    ...(fields.has('restAt')
+      ? {
+          restAt: fields.list('restAt', signals, signals, (value, path) =>
+            value === null ? null : numberAt(value, path),
+          ),
+        }
+      : {}),
     weight: fields.positive('weight'),
   };
   fields.end();

@@ -10,14 +10,17 @@ export class StandingValues {
   /** Per signal what it adds to the last score: rows that it has stood, by those after which it is stuck; or 0. */
   readonly parts: Float64Array;
   private readonly afterRows: readonly number[];
+  /** NaN: at none. */
+  private readonly restAt: Float64Array;
   private readonly weight: number;
   private readonly countMax: number;
   private readonly last: Float32Array;
   /** Per signal the rows that were the same as the one before them. */
   private readonly counts: Int32Array;
 
-  constructor({ afterRows, weight }: StandstillSpec, countMax: number) {
+  constructor({ afterRows, restAt, weight }: StandstillSpec, countMax: number) {
     this.afterRows = afterRows;
+    this.restAt = Float64Array.from(afterRows, (_, i) => restAt?.[i] ?? Number.NaN);
     this.weight = weight;
     this.countMax = countMax;
     this.parts = new Float64Array(afterRows.length);
@@ -30,13 +33,13 @@ export class StandingValues {
     this.last.fill(Number.NaN);
   }
 
-  /** Takes a row; what is not seen (NaN) does not stand. Returns the score, 0 while nothing is stuck. */
+  /** Takes a row; what is not seen (NaN) or at rest does not stand. Returns the score, 0 while nothing is stuck. */
   push(values: Float32Array, offset: number): number {
-    const { afterRows, parts, last, counts, countMax } = this;
+    const { afterRows, restAt, parts, last, counts, countMax } = this;
     let most = 0;
     for (let i = 0; i < last.length; i++) {
       const value = values[offset + i]!;
-      if (value !== last[i]!) counts[i] = 0;
+      if (value !== last[i]! || value === restAt[i]!) counts[i] = 0;
       else if (counts[i]! < countMax) counts[i]!++;
       last[i] = value;
       const after = afterRows[i]!;

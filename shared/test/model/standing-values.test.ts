@@ -65,6 +65,13 @@ test('a silent signal does not stand still, and nothing does across a gap', () =
   expect([5, 5, 5].map(push)).toEqual([0, 0, 1]);
 });
 
+test('a signal does not stand while it is at rest', () => {
+  const counts = new StandingValues({ afterRows: [2, 2], restAt: [0, null], weight: 1 }, COUNT_MAX);
+  const push = (value: number) => counts.push(Float32Array.of(value, Number.NaN), 0);
+  expect([0, 0, 0, 0].map(push)).toEqual([0, 0, 0, 0]);
+  expect([5, 5, 5].map(push)).toEqual([0, 0, 1]);
+});
+
 test('a network whose output is not finite has an infinite score, whatever stands still', () => {
   const { times, values } = stuck(2);
   const output = new Float32Array(4).fill(Number.NaN);
@@ -76,6 +83,8 @@ test.each<[string, unknown, RegExp]>([
   ['afterRows.0', 1.5, /afterRows\[0\] must be a whole number up to 8/],
   ['afterRows.0', 9, /afterRows\[0\] must be a whole number up to 8/],
   ['afterRows', [1, 2], /afterRows/],
+  ['restAt', [1, 2], /restAt/],
+  ['restAt', ['0', null, null], /restAt\[0\]/],
   ['weight', 0, /weight/],
 ])('a manifest whose standstill has a wrong %s (%j) is refused', (path, value, message) => {
   const manifest = changedJson(files.manifest, `score.standstill.${path}`, value);
