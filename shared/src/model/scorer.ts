@@ -6,6 +6,8 @@ import { StandingValues } from './standing-values.ts';
 
 /** Signals that are tried as the one to blame: each takes a run of the network. */
 const SUSPECTS = 4;
+/** Of suspects without which no more than this part of the score remains, the one that is furthest off is to blame. */
+const REMAINS = 0.85;
 /** Most that one row weighs, in spreads of the average: with this a glitch stays a spread small. */
 const ROW_LIMIT = 12;
 
@@ -128,8 +130,10 @@ export class Scorer {
    * last score was NaN, 0 or infinite.
    *
    * A signal that is off also makes those look odd that are expected from it. So the suspects are put one by one where the
-   * other signals expect them, as a counterfactual: the one that makes most of the score vanish has that part of it, the
-   * others have what remains, by their zᵒ. Of a standstill the parts are those of the signals that stand. Where features are not averaged (no `shift`) the parts are by zᵒ alone.
+   * other signals expect them, as a counterfactual, the one that is furthest off first. The first one without which the score is
+   * clearly lower, or else the one without which it is lowest, has what vanishes of it; the others have what remains, by
+   * their zᵒ. Where features are not averaged (no `shift`) the parts are by zᵒ alone. Of a standstill they are those of the
+   * signals that stand.
    */
   contributions(into = new Float32Array(this.model.manifest.signalSet.signals.length)): Float32Array {
     const { powers, signalOfInput } = this;
@@ -153,7 +157,7 @@ export class Scorer {
     return into;
   }
 
-  /** The suspect without which the least remains of the score, and zᵒ per input of what remains. */
+  /** The suspect that is to blame, −1 for none, and zᵒ per input of what remains without it. */
   private mostToBlame(all: number): { signal: number; powers: ArrayLike<number> } {
     const { residuals, spec, signalOfInput, network, residualPowers: powers } = this;
     const { residualCenter, residualScale } = spec;
@@ -166,7 +170,8 @@ export class Scorer {
     const moved = new Float64Array(features.length);
     let best: { signal: number; powers: ArrayLike<number> } = { signal: -1, powers };
     let least = all;
-    for (let suspect = 0; suspect < SUSPECTS; suspect++) {
+    const enough = all * REMAINS ** (spec.order ?? 4);
+    for (let suspect = 0; suspect < SUSPECTS && least > enough; suspect++) {
       const signal = bySignal.indexOf(Math.max(...bySignal));
       if (!(bySignal[signal]! > 0)) break;
       bySignal[signal] = 0;
