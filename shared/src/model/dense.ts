@@ -32,30 +32,80 @@ export interface Network {
 export class DenseExecutor implements Network {
   readonly inputs: number;
   readonly outputs: number;
+  private readonly source: readonly DenseLayer[];
   private readonly input: Float64Array;
-  private readonly layers: CompiledLayer[] = [];
+  private readonly layers: readonly CompiledLayer[];
+  /** With the weights that are zero, for rows that `linkedInputs` does not hold for. */
+  private whole: readonly CompiledLayer[] | undefined;
 
   /** The layers must fit each other, as `readDense` makes sure. */
   constructor(layers: readonly DenseLayer[]) {
+    this.source = layers;
     this.inputs = layers[0]!.inputs;
     this.input = new Float64Array(this.inputs);
-    let input = this.input;
-    for (const layer of layers) {
-      const compiled = new CompiledLayer(layer, input);
-      this.layers.push(compiled);
-      input = compiled.output;
-    }
-    this.outputs = input.length;
+    const linked = linkedInputs(layers, BLOCK);
+    this.layers = this.compiled((i) => linked[i]!);
+    this.outputs = layers.at(-1)!.units;
   }
 
   /** Runs one row of `inputs` values. The result has `outputs` values; the next call overwrites it. */
   run(row: ArrayLike<number>): Float64Array {
     const { input } = this;
-    for (let i = 0; i < input.length; i++) input[i] = row[i]!;
+    let squares = 0;
+    for (let i = 0; i < input.length; i++) {
+      const value = row[i]!;
+      input[i] = value;
+      squares += value * value;
+    }
     let output = input;
-    for (const layer of this.layers) output = layer.forward();
+    // Written so that NaN takes the long way.
+    const layers =
+      squares < Infinity
+        ? this.layers
+        : (this.whole ??= this.compiled((i) => allInputs(this.source[i]!, BLOCK)));
+    for (const layer of layers) output = layer.forward();
     return output;
   }
+
+  private compiled(linked: (layer: number) => Int32Array): CompiledLayer[] {
+    let { input } = this;
+    return this.source.map((layer, i) => {
+      const compiled = new CompiledLayer(layer, input, linked(i));
+      input = compiled.output;
+      return compiled;
+    });
+  }
+}
+
+/**
+ * Per layer and block of so many units the inputs from the first to the last one that has a weight other than zero for one
+ * of them: [first, behind the last, of the next block …], at least one. What is left out gives the same bits: to add 0 or −0
+ * changes no sum, but for −0, and none is −0 that does not begin so. It must be 0, so the input must be finite: it is where
+ * the row's squares have a finite sum, and where the layer before cannot give anything else.
+ */
+export function linkedInputs(layers: readonly DenseLayer[], block: number): Int32Array[] {
+  let areBounded = true;
+  return layers.map((layer) => {
+    const { units, kernel, bias } = layer;
+    const linked = allInputs(layer, block);
+    if (areBounded)
+      for (let b = 0; b < linked.length / 2; b++) {
+        const mine = Array.from({ length: Math.min(block, units - b * block) }, (_, k) => b * block + k);
+        if (mine.some((unit) => Object.is(bias[unit], -0))) continue;
+        const isLinked = (i: number) => mine.some((unit) => kernel[i * units + unit] !== 0);
+        while (linked[2 * b + 1]! > 1 && !isLinked(linked[2 * b + 1]! - 1)) linked[2 * b + 1]!--;
+        while (linked[2 * b]! < linked[2 * b + 1]! - 1 && !isLinked(linked[2 * b]!)) linked[2 * b]!++;
+      }
+    areBounded &&=
+      (layer.activation === 'tanh' || layer.activation === 'sigmoid') &&
+      kernel.every(Number.isFinite) &&
+      bias.every(Number.isFinite);
+    return linked;
+  });
+}
+
+export function allInputs({ inputs, units }: DenseLayer, block: number): Int32Array {
+  return Int32Array.from({ length: 2 * Math.ceil(units / block) }, (_, k) => (k % 2 === 0 ? 0 : inputs));
 }
 
 /** Units are computed four at a time: each input is loaded once for four sums that do not wait for each other. */
@@ -65,39 +115,37 @@ class CompiledLayer {
   readonly output: Float64Array;
   private readonly input: Float64Array;
   private readonly activation: Activation;
+  /** Per block the first of its inputs, and the one behind the last. */
+  private readonly linked: Int32Array;
   /**
-   * Per block of units its biases, then per input the weights of the block. Doubles, so that the loop converts
+   * Per block of units its biases, then per linked input the weights of the block. Doubles, so that the loop converts
    * nothing; units that fill up the last block have weights of 0.
    */
   private readonly weights: Float64Array;
   /** Outputs, with those of the units that fill up the last block. */
   private readonly sums: Float64Array;
 
-  constructor({ inputs, units, activation, kernel, bias }: DenseLayer, input: Float64Array) {
-    const blocks = Math.ceil(units / BLOCK);
+  constructor(layer: DenseLayer, input: Float64Array, linked: Int32Array) {
     this.input = input;
-    this.sums = new Float64Array(blocks * BLOCK);
-    this.output = this.sums.subarray(0, units);
-    this.activation = activation;
-    this.weights = new Float64Array(blocks * BLOCK * (inputs + 1));
-    for (let unit = 0; unit < units; unit++) {
-      const at = Math.floor(unit / BLOCK) * BLOCK * (inputs + 1) + (unit % BLOCK);
-      this.weights[at] = bias[unit]!;
-      for (let i = 0; i < inputs; i++) this.weights[at + (i + 1) * BLOCK] = kernel[i * units + unit]!;
-    }
+    this.linked = linked;
+    this.sums = new Float64Array(Math.ceil(layer.units / BLOCK) * BLOCK);
+    this.output = this.sums.subarray(0, layer.units);
+    this.activation = layer.activation;
+    this.weights = new Float64Array(placesOf(linked, BLOCK));
+    placeWeights(layer, linked, BLOCK, this.weights);
   }
 
   forward(): Float64Array {
-    const { input, sums, weights } = this;
-    const inputs = input.length;
+    const { input, sums, weights, linked } = this;
     let at = 0;
-    for (let unit = 0; unit < sums.length; unit += BLOCK) {
+    for (let unit = 0, block = 0; unit < sums.length; unit += BLOCK, block += 2) {
+      const behind = linked[block + 1]!;
       let sum0 = weights[at]!;
       let sum1 = weights[at + 1]!;
       let sum2 = weights[at + 2]!;
       let sum3 = weights[at + 3]!;
       at += BLOCK;
-      for (let i = 0; i < inputs; i++) {
+      for (let i = linked[block]!; i < behind; i++) {
         const value = input[i]!;
         sum0 += value * weights[at]!;
         sum1 += value * weights[at + 1]!;
@@ -112,6 +160,31 @@ class CompiledLayer {
     }
     activate(this.activation, this.output);
     return this.output;
+  }
+}
+
+/** Numbers that `placeWeights` writes. */
+export function placesOf(linked: Int32Array, block: number): number {
+  let places = 0;
+  for (let k = 0; k < linked.length; k += 2) places += block * (linked[k + 1]! - linked[k]! + 1);
+  return places;
+}
+
+/** Per block of units its biases, then per linked input the weights of the block. */
+export function placeWeights(
+  { units, kernel, bias }: DenseLayer,
+  linked: Int32Array,
+  block: number,
+  into: Float64Array,
+): void {
+  let at = 0;
+  for (let k = 0; k < linked.length; k += 2) {
+    const first = (k / 2) * block;
+    const count = Math.min(block, units - first);
+    for (let unit = 0; unit < count; unit++) into[at + unit] = bias[first + unit]!;
+    at += block;
+    for (let i = linked[k]!; i < linked[k + 1]!; i++, at += block)
+      for (let unit = 0; unit < count; unit++) into[at + unit] = kernel[i * units + first + unit]!;
   }
 }
 
