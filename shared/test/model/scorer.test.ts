@@ -78,6 +78,31 @@ test('contributions add up to 1, and name the signal that is off', () => {
   expect([...scorer.contributions()]).toEqual([0, 0, 0]);
 });
 
+/** What each of three signals adds, where the first and the last are expected to be as the second, which is expected at 0. */
+function blamed(...row: [number, number, number]): number[] {
+  const model = loadModel(
+    modelFiles(({ features, score }) => {
+      for (const input of features.inputs) Object.assign(input, { center: 0, scale: 1 });
+      score.order = 8;
+      score.residualCenter = [0, 0, 0, 0];
+      score.residualScale = [0.1, 1, 1, 0.1];
+      score.shift = { smoothingRows: 6, center: [0, 0, 0, 0], scale: [100, 100, 100, 100], weight: 1 };
+    }),
+  );
+  const run = ([, deviation, second]: ArrayLike<number> & Iterable<number>) =>
+    Float32Array.of(second!, deviation!, 0, second!);
+  const scorer = new Scorer({ ...model, network: { inputs: 4, outputs: 4, run } });
+  for (let i = 0; i < WARM_UP_ROWS; i++) scorer.push(i * 1000, Float32Array.from(row));
+  return [...scorer.contributions()];
+}
+
+test('a signal that makes others look odd is blamed, though they are further off; but not while they explain enough', () => {
+  // The first is 5.5 spreads off, the last one 5. As the second expects, and without it nearly nothing remains.
+  expect(blamed(0.05, -0.5, 0)[1]).toBeGreaterThan(0.99);
+  // The first is 7 spreads off: without it the last one's 5 remain, and it may well be that these two are off.
+  expect(blamed(0.2, -0.5, 0)[0]).toBeGreaterThan(0.9);
+});
+
 test('a signal that falls silent is no anomaly, and is not blamed', () => {
   const { times, values } = drive(60);
   for (let row = 20; row < 60; row++) values[row * 3 + 2] = Number.NaN;
