@@ -15,14 +15,6 @@ export interface Repair {
   note: string;
 }
 
-/** Whether a vehicle had a failure at a moment, as its maker's or a simulator's flag says it. */
-export interface FailureFlag {
-  vehicle: string;
-  /** Milliseconds since 1970 (UTC). */
-  time: number;
-  failing: boolean;
-}
-
 /** The columns, in this order. */
 export const REPAIR_COLUMNS = ['vehicle', 'time', 'component', 'action', 'odometer_km', 'note'] as const;
 
@@ -36,19 +28,13 @@ export class BadRepairLine extends Error {}
 
 /**
  * Reads one line of a table of repairs: CSV by RFC 4180, in UTF-8. Gives undefined for an empty line and for the names
- * of the columns, which stand at the head of each file. Or a failure flag, a JSON object:
- * `{"vehicle": …, "time": …, "failure_occurred": true}`; the time as in a table, or in milliseconds since 1970; the vehicle
- * may be the record's `key` instead. Throws BadRepairLine.
+ * of the columns, which stand at the head of each file. Throws BadRepairLine.
  */
-export function parseRepairLine(
-  bytes: Uint8Array,
-  key: string | null = null,
-): Repair | FailureFlag | undefined {
+export function parseRepairLine(bytes: Uint8Array): Repair | undefined {
   if (bytes.length > LINE_BYTES_MAX)
     throw new BadRepairLine(`It has ${bytes.length} bytes; at most ${LINE_BYTES_MAX} are allowed.`);
   const line = textOf(bytes);
   if (line.trim() === '') return undefined;
-  if (line.trimStart().startsWith('{')) return failureFlagOf(line, key);
   const fields = fieldsOf(line);
   if (isHeader(fields)) return undefined;
   const [vehicle, time, component, action, odometer, note] = fields as [
@@ -64,35 +50,6 @@ export function parseRepairLine(
     odometerKm: odometerOf(odometer),
     note,
   };
-}
-
-function failureFlagOf(line: string, key: string | null): FailureFlag {
-  let fields: Record<string, unknown>;
-  try {
-    fields = JSON.parse(line) as Record<string, unknown>;
-  } catch (cause) {
-    throw new BadRepairLine(`It is not JSON: ${(cause as Error).message}.`, { cause });
-  }
-  const { vehicle = key, time, failure_occurred: flag } = fields;
-  if (typeof vehicle !== 'string') throw new BadRepairLine('It names no vehicle, and its record has no key.');
-  // The car demo of the article that Cardan follows has the flag as a text.
-  const text = String(flag).toLowerCase();
-  if (text !== 'true' && text !== 'false')
-    throw new BadRepairLine(`Its failure_occurred is ${JSON.stringify(flag)}; write true or false.`);
-  return {
-    vehicle: vehicleOf(vehicle),
-    time: typeof time === 'number' ? millisecondsOf(time) : timeOf(String(time)),
-    failing: text === 'true',
-  };
-}
-
-/** Within the years that dates have. */
-function millisecondsOf(time: number): number {
-  if (!Number.isInteger(time) || Number.isNaN(new Date(time).getTime()))
-    throw new BadRepairLine(
-      `${time} is no time: write whole milliseconds since 1970, or ISO 8601 with a zone.`,
-    );
-  return time;
 }
 
 /** A byte order mark, as spreadsheets write it at the head of a file, is no part of the text. */

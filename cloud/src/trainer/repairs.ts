@@ -1,12 +1,11 @@
 import type { EventLog, Offsets } from '@cardan/shared/event-log';
-import { BadRepairLine, parseRepairLine, type FailureFlag, type Repair } from './repair-line.ts';
+import { BadRepairLine, parseRepairLine, type Repair } from './repair-line.ts';
 
 export type { Repair } from './repair-line.ts';
 
 /**
  * The topic of repairs: one record per line of a workshop's table (docs/legacy-systems.md). The lines come from outside,
- * by Kafka Connect for example, so they have no key, and the same one may come twice. Failure flags may stand there, too: a
- * failure that begins is a label like a repair.
+ * by Kafka Connect for example, so they have no key, and the same one may come twice.
  */
 export const REPAIRS_TOPIC = 'repairs';
 
@@ -14,7 +13,7 @@ export interface RepairsQuery {
   /** Inclusive and exclusive, per partition, as `EventLog.resolve` gives them. They can go into a lineage. */
   from: Offsets;
   to: Offsets;
-  /** Most repairs and flags that are kept, the last ones in the log. Default half a million: they take 400 MB while being read. */
+  /** Most repairs that are kept, the last ones in the log. Default half a million: they take 400 MB while being read. */
   repairsMax?: number;
 }
 
@@ -52,18 +51,18 @@ const BAD_LINES_SHOWN = 100;
  */
 export async function readRepairs(log: EventLog, query: RepairsQuery): Promise<Repairs> {
   const { from, to, repairsMax = REPAIRS_MAX } = query;
-  const found = new Map<string, Repair | FailureFlag>();
+  const found = new Map<string, Repair>();
   const firstBadLines: BadLine[] = [];
   let badLines = 0;
   let duplicatesDropped = 0;
   let overMax = 0;
   const partitions = Object.keys(to).map(Number);
   for await (const { partition, records } of log.read(REPAIRS_TOPIC, { from, to, partitions })) {
-    for (const { offset, key, value } of records) {
+    for (const { offset, value } of records) {
       if (value === null) continue;
-      let repair: Repair | FailureFlag | undefined;
+      let repair: Repair | undefined;
       try {
-        repair = parseRepairLine(value, key);
+        repair = parseRepairLine(value);
       } catch (error) {
         if (!(error instanceof BadRepairLine)) throw error;
         badLines++;
@@ -83,10 +82,9 @@ export async function readRepairs(log: EventLog, query: RepairsQuery): Promise<R
       overMax++;
     }
   }
-  const vehicles = byVehicle(found);
   return {
-    vehicles,
-    repairs: [...vehicles.values()].reduce((sum, { length }) => sum + length, 0),
+    vehicles: byVehicle(found),
+    repairs: found.size,
     duplicatesDropped,
     overMax,
     badLines,
@@ -94,26 +92,16 @@ export async function readRepairs(log: EventLog, query: RepairsQuery): Promise<R
   };
 }
 
-/**
- * Of two repairs at one time the order is that of their identities: partitions are not read in a fixed order. Flags
- * that stay up are one failure, which begins with the first of them.
- */
-function byVehicle(found: ReadonlyMap<string, Repair | FailureFlag>): Map<string, Repair[]> {
+/** Of two repairs at one time the order is that of their identities: partitions are not read in a fixed order. */
+function byVehicle(found: ReadonlyMap<string, Repair>): Map<string, Repair[]> {
   const sorted = [...found].sort(
     ([a, { time: timeA }], [b, { time: timeB }]) => timeA - timeB || (a < b ? -1 : 1),
   );
   const vehicles = new Map<string, Repair[]>();
-  const failing = new Set<string>();
-  for (const [, label] of sorted) {
-    const { vehicle, time } = label;
-    const of = vehicles.get(vehicle) ?? [];
-    if (!('failing' in label)) of.push(label);
-    else if (!label.failing) failing.delete(vehicle);
-    else if (!failing.has(vehicle)) {
-      failing.add(vehicle);
-      of.push({ vehicle, time, component: 'failure', action: 'occurred', odometerKm: null, note: '' });
-    }
-    if (of.length > 0) vehicles.set(vehicle, of);
+  for (const [, repair] of sorted) {
+    const of = vehicles.get(repair.vehicle);
+    if (of === undefined) vehicles.set(repair.vehicle, [repair]);
+    else of.push(repair);
   }
   return new Map([...vehicles].sort(([a], [b]) => (a < b ? -1 : 1)));
 }

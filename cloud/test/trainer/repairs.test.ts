@@ -92,35 +92,6 @@ describe('A line of a table of repairs', () => {
   });
 });
 
-describe('A failure flag', () => {
-  const flag = (fields: object) => JSON.stringify(fields);
-
-  it('is a JSON object; the car may be in the key, the flag a text, and the time in milliseconds', () => {
-    const expected = { vehicle: 'van-7', time: MARCH, failing: true };
-    for (const [line, key] of [
-      [{ vehicle: 'van-7', time: '2026-03-01T15:30:00Z', failure_occurred: true }, null],
-      [{ time: MARCH, failure_occurred: 'True' }, 'van-7'],
-    ] as const)
-      expect(parseRepairLine(Buffer.from(flag(line)), key)).toEqual(expected);
-    expect(parsed(flag({ vehicle: 'van-7', time: MARCH, failure_occurred: 'false' }))).toMatchObject({
-      failing: false,
-    });
-  });
-
-  it.each([
-    ['{"vehicle": "van-7", ', /not JSON/],
-    [flag({ time: MARCH, failure_occurred: true }), /names no vehicle/],
-    [flag({ vehicle: 'van-7', time: MARCH }), /failure_occurred is undefined; write true or false/],
-    [flag({ vehicle: 'van-7', time: MARCH, failure_occurred: 1 }), /failure_occurred is 1/],
-    [flag({ vehicle: 'van-7', failure_occurred: true }), /"undefined" is no time with its zone/],
-    [flag({ vehicle: 'van-7', time: 0.5, failure_occurred: true }), /0.5 is no time/],
-    [flag({ vehicle: 'van-7', time: 9e15, failure_occurred: true }), /is no time/],
-    [flag({ vehicle: 'the van', time: MARCH, failure_occurred: true }), /cannot be a vehicle id/],
-  ])('is bad as %s', (line, why) => {
-    expect(() => parsed(line)).toThrow(why);
-  });
-});
-
 describe('The repairs in the log', () => {
   let dir: string;
   let log: EventLog;
@@ -169,22 +140,6 @@ describe('The repairs in the log', () => {
       badLines: 0,
       firstBadLines: [],
     });
-  });
-
-  it('are failures, too: one each time that a flag goes up, in whatever order the flags came', async () => {
-    await log.createTopic(REPAIRS_TOPIC, { partitions: 1 });
-    const flag = (vehicle: string, day: number, failing: boolean) =>
-      JSON.stringify({ vehicle, time: Date.UTC(2026, 2, day, 12), failure_occurred: failing });
-    await append(
-      ...[5, 2, 3, 7, 8].map((day) => flag('van-7', day, true)),
-      ...[1, 4, 6, 9].map((day) => flag('van-7', day, false)),
-      flag('car-1', 1, false),
-      line('van-7', 10),
-    );
-    const repairs = await read();
-    expect(days(repairs)).toEqual([['van-7', [2, 5, 7, 10]]]);
-    expect(repairs).toMatchObject({ repairs: 4, badLines: 0 });
-    expect(repairs.vehicles.get('van-7')![0]).toMatchObject({ component: 'failure', action: 'occurred' });
   });
 
   it('are read up to pinned offsets only', async () => {
