@@ -2,6 +2,7 @@ import { CardanError, checkVehicleId, parseSignalSet, recordToEvent } from '@car
 import type { EventLog, LogRecord } from '@cardan/shared/event-log';
 import { telemetryOf } from '../telemetry-record.ts';
 import { readOptions, type OffsetRanges } from './log-span.ts';
+import { zonedTime } from './zoned-time.ts';
 
 /** Where a flag stands that says of a vehicle, row by row, whether it has failed; as `labels` of a `model.yaml` names it. */
 export interface FlagSource {
@@ -29,7 +30,6 @@ const ROW_BYTES_MAX = 64 * 1024;
 /** Numbers below the first are seconds since 1970, below the second milliseconds. */
 const SECONDS_BELOW = 1e11;
 const MILLISECONDS_BELOW = 1e14;
-const WITH_ZONE = /^\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)$/;
 
 /**
  * The failures of all vehicles that the flags between two pinned positions of the log tell of, each vehicle's sorted by
@@ -153,7 +153,11 @@ function timeOf(value: unknown): number | undefined {
     if (!(number >= 0 && number < MILLISECONDS_BELOW)) return undefined;
     return number < SECONDS_BELOW ? number * 1000 : number;
   }
-  return typeof value === 'string' && WITH_ZONE.test(value) ? Date.parse(value) : undefined;
+  try {
+    return typeof value === 'string' ? zonedTime(value) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function merged(failures: readonly Failure[]): Failure[] {

@@ -108,6 +108,14 @@ describe('The failure flag of rows in a topic', () => {
     [{ time: 1 }, 'has undefined as "failure_occurred", which must be true or false'],
     [row('the car', 1, true), 'has "the car" as "car", which must be a vehicle'],
     [{ car: 'car1', time: 'noon', failure_occurred: true }, 'has "noon" as "time", which must be seconds'],
+    [
+      { car: 'car1', time: '2026-13-01T00:00:00Z', failure_occurred: true },
+      'has "2026-13-01T00:00:00Z" as "time"',
+    ],
+    [
+      { car: 'car1', time: '2026-02-30T00:00:00Z', failure_occurred: true },
+      'has "2026-02-30T00:00:00Z" as "time"',
+    ],
     ['1,2', 'is no JSON'],
   ])('says of %j that it %s', async (value, why) => {
     await append(value);
