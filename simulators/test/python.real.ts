@@ -1,17 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   Alarm,
-  cloudEvent,
   encodeTelemetry,
-  ensureLogTopics,
-  eventToRecord,
   loadModel,
   parseManifest,
   Scorer,
@@ -21,10 +16,10 @@ import {
   type Model,
   type ModelManifest,
 } from '@cardan/shared';
-import { openEventLog, type EventLog } from '@cardan/shared/event-log';
+import type { EventLog } from '@cardan/shared/event-log';
 import { RegistryClient } from '@cardan/cloud';
 import { modelFiles, randomLayers, sha256 } from '../../shared/test/model/model-fixture.ts';
-import { startRegistry } from '../../cloud/src/distribution/start-registry.ts';
+import { registryOnKafka } from '../../cloud/test/registry-on-kafka.ts';
 import { CAR_COLUMNS, recordCar, type CarRows } from '../../bench/parts/quality/car-rows.ts';
 import { trainOnce } from '../../cloud/src/trainer/train-once.ts';
 import { exportOnnx } from '../../cloud/src/onnx/export-model.ts';
@@ -64,33 +59,11 @@ const drives = new Map<string, CarRows>();
 
 beforeAll(async () => {
   if (!PYTHON) return;
-  const prefix = `python-${randomUUID().slice(0, 8)}.`;
-  dir = mkdtempSync(join(tmpdir(), 'cardan-python-'));
-  closing.push(() => rmSync(dir, { recursive: true }));
-  const brokers = inject('kafkaBrokers');
-  log = await openEventLog(`kafka:${brokers}`, { topicPrefix: prefix });
-  closing.push(() => log.close());
-  await ensureLogTopics(log);
-  const columns = cloudEvent('io.cardan.signal-set', { source: '/vehicles/car-1', id: '1', time: 0 }, set);
-  await log.append('signal-sets', [eventToRecord(set.id, columns)]);
-  const service = await startRegistry({
-    log,
-    mqttUrl: 'mqtt://127.0.0.1:9', // nobody: models go nowhere here
-    dir: join(dir, 'registry'),
-    host: '127.0.0.1',
-    port: 0,
-    onProblem: () => undefined,
-  });
-  closing.push(() => service.close());
-  url = service.url;
+  const kafka = await registryOnKafka('car-1', set);
+  closing.push(() => kafka.close());
+  ({ log, url, dir } = kafka);
   client = new RegistryClient(url);
-  env = {
-    ...process.env,
-    KAFKA_BROKERS: brokers,
-    CARDAN_TOPIC_PREFIX: prefix,
-    CARDAN_REGISTRY: url,
-    PYTHONDONTWRITEBYTECODE: '1',
-  };
+  env = { ...kafka.env, PYTHONDONTWRITEBYTECODE: '1' };
   cpSync(join(ROOT, 'examples/python'), join(dir, 'example'), { recursive: true });
   await run('protoc', '-I', join(ROOT, 'shared/proto'), `--python_out=${dir}/example`, 'telemetry.proto');
   for (let n = 1; n <= 5; n++) {

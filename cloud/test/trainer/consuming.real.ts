@@ -1,21 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
-import {
-  cloudEvent,
-  ensureLogTopics,
-  eventToRecord,
-  recordToEvent,
-  type ModelManifest,
-} from '@cardan/shared';
-import { openEventLog, type EventLog, type Offsets } from '@cardan/shared/event-log';
-import { startRegistry } from '../../src/distribution/start-registry.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { recordToEvent, type ModelManifest } from '@cardan/shared';
+import type { EventLog, Offsets } from '@cardan/shared/event-log';
+import { registryOnKafka } from '../registry-on-kafka.ts';
 import { drive, SET } from './telemetry-fixture.ts';
 
 /** The three ways of consuming, by the commands that a user gives, on a real Kafka. */
@@ -26,37 +18,14 @@ const HOUR = 3600;
 const BEGIN_S = Date.UTC(2026, 0, 1) / 1000;
 
 let log: EventLog;
-let registry: string;
 let env: NodeJS.ProcessEnv;
 const closing: (() => unknown)[] = [];
 
 beforeEach(async () => {
-  const prefix = `${randomUUID()}.`;
-  const dir = mkdtempSync(join(tmpdir(), 'cardan-consuming-'));
-  closing.push(() => rmSync(dir, { recursive: true }));
-  log = await openEventLog(`kafka:${inject('kafkaBrokers')}`, { topicPrefix: prefix });
-  closing.push(() => log.close());
-  await ensureLogTopics(log);
-  const event = cloudEvent('io.cardan.signal-set', { source: '/vehicles/v1', id: '1', time: 0 }, SET);
-  await log.append('signal-sets', [eventToRecord(SET.id, event)]);
-  const mqttUrl = 'mqtt://127.0.0.1:9'; // nobody: models go nowhere here
-  const service = await startRegistry({
-    log,
-    mqttUrl,
-    dir,
-    host: '127.0.0.1',
-    port: 0,
-    onProblem: () => undefined,
-  });
-  closing.push(() => service.close());
-  registry = service.url;
-  env = {
-    ...process.env,
-    KAFKA_BROKERS: inject('kafkaBrokers'),
-    CARDAN_TOPIC_PREFIX: prefix,
-    CARDAN_REGISTRY: registry,
-    CARDAN_DATA: join(dir, 'cloud'),
-  };
+  const kafka = await registryOnKafka('v1', SET);
+  closing.push(() => kafka.close());
+  log = kafka.log;
+  env = { ...kafka.env, CARDAN_DATA: join(kafka.dir, 'cloud') };
 });
 afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();

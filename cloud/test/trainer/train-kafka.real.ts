@@ -1,12 +1,9 @@
-import { randomUUID } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, inject, it } from 'vitest';
-import { cloudEvent, ensureLogTopics, eventToRecord, parseManifest } from '@cardan/shared';
-import { openEventLog, type EventLog } from '@cardan/shared/event-log';
-import { startRegistry } from '../../src/distribution/start-registry.ts';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { registryOnKafka, type RegistryOnKafka } from '../registry-on-kafka.ts';
 import { interruptTraining, runCommand } from '../run-command.ts';
+import { modelBytes } from './model-bytes.ts';
 import { drive, SET } from './telemetry-fixture.ts';
 
 /** `cardan-cloud train` on a real Kafka: a span of time, some partitions, stopped and taken up again, made again. */
@@ -17,66 +14,30 @@ const BEGIN_S = Date.UTC(2026, 0, 1) / 1000;
 const iso = (seconds: number) => new Date((BEGIN_S + seconds) * 1000).toISOString();
 const NAME = `anomaly-${SET.id}`;
 
-let dir: string;
-let log: EventLog;
-let env: NodeJS.ProcessEnv;
-const closing: (() => unknown)[] = [];
+let kafka: RegistryOnKafka;
 
 beforeAll(async () => {
-  const prefix = `${randomUUID()}.`;
-  dir = mkdtempSync(join(tmpdir(), 'cardan-train-'));
-  closing.push(() => rmSync(dir, { recursive: true }));
-  log = await openEventLog(`kafka:${inject('kafkaBrokers')}`, { topicPrefix: prefix });
-  closing.push(() => log.close());
-  await ensureLogTopics(log);
-  const event = cloudEvent('io.cardan.signal-set', { source: '/vehicles/v1', id: '1', time: 0 }, SET);
-  await log.append('signal-sets', [eventToRecord(SET.id, event)]);
+  kafka = await registryOnKafka('v1', SET);
   // Before and after the span there is driving, too, and the last of it came first, as from a car that was in a tunnel.
   for (const first of [2 * ROWS, 0, ROWS]) await driveAll(first);
-  const service = await startRegistry({
-    log,
-    mqttUrl: 'mqtt://127.0.0.1:9', // nobody: models go nowhere here
-    dir: join(dir, 'registry'),
-    host: '127.0.0.1',
-    port: 0,
-    onProblem: () => undefined,
-  });
-  closing.push(() => service.close());
-  env = {
-    ...process.env,
-    KAFKA_BROKERS: inject('kafkaBrokers'),
-    CARDAN_TOPIC_PREFIX: prefix,
-    CARDAN_REGISTRY: service.url,
-  };
 });
-afterAll(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
+afterAll(() => kafka.close());
 
 async function driveAll(first: number): Promise<void> {
   const records = [];
   for (let at = first; at < first + ROWS; at += 50)
     for (const vehicle of VEHICLES) records.push(drive(vehicle, at, 50, { beginS: BEGIN_S }));
-  await log.append('telemetry', records);
+  await kafka.log.append('telemetry', records);
 }
 
 function config(yaml: string): string {
-  const path = join(dir, 'model.yaml');
+  const path = join(kafka.dir, 'model.yaml');
   writeFileSync(path, yaml);
   return path;
 }
 
-/** All of a model but for the time at which it was made. */
-function bytesOf(out: string) {
-  const read = (file: string) => readFileSync(join(dir, out, file));
-  return {
-    manifest: { ...parseManifest(read('manifest.json')), createdAt: '' },
-    model: read('model.json').toString(),
-    weights: read('weights.bin').toString('hex'),
-  };
-}
-
 it('trains on the rows of a span of time, and of some partitions, and the lineage makes the same bytes again', async () => {
+  const { dir, env, log } = kafka;
   const yaml = config('epochs: 3\n');
   const checkpoint = join(dir, 'a.checkpoint');
   const span = ['--from', iso(ROWS), '--to', iso(2 * ROWS)];
@@ -104,6 +65,7 @@ it('trains on the rows of a span of time, and of some partitions, and the lineag
 });
 
 it('is stopped by SIGINT, saves what it has, and goes on to the bytes of an undisturbed one', async () => {
+  const { dir, env } = kafka;
   const yaml = config('epochs: 40\nhyperParameters: {patience: 1000}\n');
   const flags = (out: string, ...more: string[]) => [
     ...['train', '--from', iso(0), '--to', iso(ROWS), '--config', yaml],
@@ -118,5 +80,5 @@ it('is stopped by SIGINT, saves what it has, and goes on to the bytes of an undi
   await driveAll(4 * ROWS);
 
   expect((await runCommand(flags('parts', '--resume'), '', env)).code).toBe(0);
-  expect(bytesOf('parts')).toEqual(bytesOf('whole'));
+  expect(modelBytes(join(dir, 'parts'))).toEqual(modelBytes(join(dir, 'whole')));
 });
